@@ -1,0 +1,1 @@
+"""What is watched during a run: checkpoints, progress, results, predictions."""

@@ -1,0 +1,145 @@
+"""`best.ckpt` and `last.ckpt`: what a run leaves behind, also when it is stopped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from project.errors import ConfigError, did_you_mean
+from project.runs.directory import RunDirectory
+
+_CLOCK_STEPS = 20  # batches between looks at the clock, which processes must agree on
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Which checkpoints a run keeps.
+
+    Args:
+        monitor: the metric whose best value `best.ckpt` has; by default the task's own.
+        mode: whether more or less of it is better; by default as the task says of its own.
+        recovery_minutes: `last.ckpt` is also written in mid-epoch when the last one is older than this.
+    """
+
+    monitor: str | None = None
+    mode: Literal["min", "max"] | None = None
+    recovery_minutes: float = 10.0
+
+
+class SaveCheckpoints(Checkpoint):
+    """Keeps the best and the newest state of a run.
+
+    `best.ckpt` is written after a validation with the best value so far of the monitored metric. `last.ckpt` is the
+    newest state that training can go on from: it is written after every epoch, in mid-epoch by the clock, and when a
+    signal stops the run. An exception never touches either, since the state may be what raised it.
+
+    Args:
+        run: the run's directory; processes but the first learn of it from `RunRecord`.
+        options: see `CheckpointOptions`; `monitor` and `mode` filled in.
+    """
+
+    def __init__(self, run: RunDirectory | None, options: CheckpointOptions) -> None:
+        self.run = run
+        self.monitor, self.mode = options.monitor, options.mode
+        self.recovery_seconds = 60 * options.recovery_minutes
+        self.best_value: float | None = None
+        self.best_step = -1
+        self._saved_at = time.monotonic()
+        self._saved_step = -1
+        self._restart_validation = False
+
+    # ---- when
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock of the recovery checkpoint."""
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves in mid-epoch, when it is time or a signal asks to stop."""
+        done = batch_idx + 1
+        # Lightning resumes from here with the next batch: it would leave out a validation that is due now, the end of
+        # the epoch, or the rest of an accumulated step
+        if (
+            done >= trainer.num_training_batches
+            or (trainer.val_check_batch not in (None, float("inf")) and done % trainer.val_check_batch == 0)
+            or done % trainer.accumulate_grad_batches
+        ):
+            return
+        if trainer.world_size == 1 and trainer.received_sigterm:
+            self._save_last(trainer)
+            raise SIGTERMException
+        if done % _CLOCK_STEPS == 0:
+            due = time.monotonic() - self._saved_at > self.recovery_seconds
+            if trainer.strategy.broadcast(due):
+                self._save_last(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the best, and the last where a signal came during validation."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is None:
+            known = [name for name in trainer.callback_metrics if name.startswith("val/")]
+            raise ConfigError(f"checkpoint.monitor: no metric '{self.monitor}'; {did_you_mean(self.monitor, known)}")
+        value = float(value)
+        if self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value):
+            self.best_value, self.best_step = value, trainer.global_step
+            self._save(trainer, "best")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the last; Lightning calls this after the module's own `on_train_epoch_end`."""
+        self._save_last(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves the last if a signal stopped the run between two batches or during validation."""
+        if not isinstance(exception, SIGTERMException) or trainer.state.fn != "fit":
+            return
+        if trainer.validating:
+            self._restart_validation = True
+            self._save(trainer, "last")
+        elif self._saved_step != trainer.global_step:
+            self._save_last(trainer)
+
+    # ---- how
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self._save(trainer, "last")
+        self._saved_at = time.monotonic()
+        self._saved_step = trainer.global_step
+
+    def _save(self, trainer: Trainer, which: Literal["best", "last"]) -> None:
+        path = self.run.checkpoints / f"{which}.ckpt"
+        for logger in trainer.loggers:
+            logger.save()  # what the checkpoint assumes to be logged is logged
+        try:
+            trainer.save_checkpoint(path, weights_only=False)
+        except OSError as error:
+            if path.exists():  # the earlier one is whole; the next save may find room
+                rank_zero_warn(f"{path} could not be written ({error.strerror}); the earlier one is kept")
+            else:
+                raise
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A validation that was broken off is run again from its start: its metrics are not in the checkpoint."""
+        if self._restart_validation:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            # what Lightning takes for "stopped in the first batch"
+            progress["total"].update(ready=1, started=1, processed=0, completed=0)
+            progress["current"].update(ready=0, started=0, processed=0, completed=0)
+            progress["is_last_batch"] = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far, so that a resumed run does not forget it."""
+        return {"best_value": self.best_value, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes it back."""
+        self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]

@@ -1,0 +1,72 @@
+"""Progress for people: a bar on a terminal, a line an epoch in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+ProgressStyle = Literal["auto", "bar", "lines", "none"]
+
+_SHOWN = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar with the run's epochs in it and without the version number."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=10, leave=False)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """The latest loss and validation metrics."""
+        results = getattr(pl_module, "results", {})
+        shown = {name: f"{results[name]:.4f}" for name in _SHOWN if name in results and name.startswith("val/")}
+        items = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in items.items() if name != "v_num"} | shown
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """None of its own: validation of small sets would only flicker."""
+        bar = super().init_validation_tqdm()
+        bar.disable = True
+        return bar
+
+
+class EpochLines(Callback):
+    """Prints one line after each epoch, with its time."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._pending: str | None = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prints the epoch before, and starts the clock."""
+        self._print(pl_module)
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the epoch; the module records its training means only after this hook."""
+        seconds = time.monotonic() - self._started
+        self._pending = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {seconds:.1f} s"
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prints the last epoch."""
+        self._print(pl_module)
+
+    @rank_zero_only
+    def _print(self, pl_module: LightningModule) -> None:
+        if self._pending:
+            shown = [f"{name} {pl_module.results[name]:.4f}" for name in _SHOWN if name in pl_module.results]
+            print("  ".join([self._pending, *shown]), flush=True)
+            self._pending = None
+
+
+def progress_callback(style: ProgressStyle) -> Callback | None:
+    """The callback for a style; `auto` is a bar on a terminal and lines elsewhere."""
+    if style == "auto":
+        style = "bar" if sys.stderr.isatty() else "lines"
+    return {"bar": Bar, "lines": EpochLines, "none": lambda: None}[style]()

@@ -1,0 +1,60 @@
+"""What a run says of itself while it is under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from project.runs.directory import RunDirectory, write_atomically
+
+
+class RunRecord(Callback):
+    """Keeps `status.json` and `skipped_images.txt`, and puts the configuration into every checkpoint.
+
+    Args:
+        run: the run's directory; only the first process knows it before `setup`.
+        config: the configuration, as plain types.
+    """
+
+    def __init__(self, run: RunDirectory | None, config: dict[str, Any]) -> None:
+        self.run = run
+        self.config = config
+        self._writes = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tells the other processes where the first one writes, whatever launched them."""
+        for callback in trainer.callbacks:
+            if hasattr(callback, "run"):
+                callback.run = trainer.strategy.broadcast(callback.run)
+        self._writes = trainer.is_global_zero
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint knows how it was trained."""
+        checkpoint["config"] = self.config
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes that the run is under way."""
+        self._write_status("running")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lists the training files that could not be read so far."""
+        skipped = getattr(trainer.datamodule, "skipped_images", [])
+        if self._writes and skipped:
+            target = self.run.path / "skipped_images.txt"
+            if not target.exists():
+                print(f"skipped {len(skipped)} unreadable training images, listed in {target}")
+            write_atomically(target, "\n".join(skipped) + "\n")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes that training came to its end."""
+        self._write_status("finished")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Notes that it did not."""
+        if trainer.state.fn == "fit":
+            self._write_status("failed" if isinstance(exception, Exception) else "interrupted")
+
+    def _write_status(self, status: str) -> None:
+        if self._writes:
+            self.run.write_status(status)

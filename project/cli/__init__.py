@@ -1,0 +1,32 @@
+"""The command line: `python -m project {fit,validate,test,predict}`, or `main([...])` from Python."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from project import __version__
+from project.errors import UserError
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs one command; returns when it has succeeded.
+
+    Args:
+        args: what stands after `python -m project`; by default the program's own arguments.
+
+    Raises:
+        SystemExit: 2 after one line about what the user can mend; 143 and 130 after SIGTERM and Ctrl-C, with a
+            checkpoint written. Any other exception is a fault, and keeps its traceback.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    if args == ["--version"]:  # without the seconds that importing the rest takes
+        print(f"project {__version__}")
+        return
+    try:
+        from project.cli.run import run_command
+
+        run_command(args)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None

@@ -1,0 +1,170 @@
+"""One command as the user gave it: options, and under them what its checkpoint says.
+
+Precedence: command line, then the later config, then the earlier one, then the checkpoint, then defaults. So what a
+checkpoint says is parsed as one more `--config` before all others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from project.cli.parser import FACTS, VERBS, Parser, build_parser, root_parser
+from project.errors import CheckpointError, ConfigError, did_you_mean
+from project.runs.checkpoints import check_no_new_classes, read_checkpoint
+from project.runs.directory import CONFIG, find_checkpoint, find_unfinished
+
+_DEFAULT_ROOT = "runs"
+_WORDS = ("last", "best", "auto")
+
+
+@dataclass
+class Command:
+    """What is to be done.
+
+    verb: fit, validate, test or predict.
+    args: the arguments as given.
+    parser: of this verb.
+    config: all options, resolved.
+    checkpoint_path: where to start from, if anywhere.
+    checkpoint: its content, without weights.
+    """
+
+    verb: str
+    args: list[str]
+    parser: Parser
+    config: Namespace
+    checkpoint_path: str | None = None
+    checkpoint: dict[str, Any] | None = None
+
+    @property
+    def root(self) -> str:
+        """The folder of all runs."""
+        return self.config.trainer.default_root_dir or _DEFAULT_ROOT
+
+    @property
+    def name(self) -> str:
+        """The run's folder below the root."""
+        if self.config.name:
+            return self.config.name
+        task = self.config.model.class_path.rpartition(".")[2]
+        data = "predict" if self.verb == "predict" else self.config.data.class_path.rpartition(".")[2]
+        return f"{task}-{data}".lower()
+
+    def dump(self) -> str:
+        """The configuration as YAML, as `--print_config` prints it."""
+        config = self.config.clone()
+        config.pop("ckpt_path", None)
+        return self.parser.dump(config, skip_unset=False)
+
+    def plain_config(self) -> dict[str, Any]:
+        """The configuration as plain types."""
+        return yaml.safe_load(self.dump())
+
+
+def read_command(args: list[str]) -> Command:
+    """Parses the arguments, with the checkpoint's configuration under them.
+
+    Raises:
+        UserError: they cannot be understood, or contradict the checkpoint.
+        SystemExit: 0 after `--help`, `--print_config` and the like.
+    """
+    verb = args[0] if args else ""
+    if verb not in VERBS:
+        if verb and not verb.startswith("-"):
+            raise ConfigError(f"there is no command '{verb}'; {did_you_mean(verb, VERBS)}")
+        root_parser().parse_args(args or ["--help"])
+        raise ConfigError(f"{' '.join(args)}: name a command first: {', '.join(VERBS)}")
+    parser = build_parser(verb)
+    path = _find_path(verb, args, parser)
+    if path is None:
+        command = Command(verb, args, parser, parser.parse_args(args[1:]))
+    else:
+        checkpoint = read_checkpoint(path)
+        del checkpoint["state_dict"]
+        under = _config_of(checkpoint, verb)
+        check_no_new_classes(under, path)
+        config = parser.parse_args(["--config", json.dumps(under), *args[1:]])
+        command = Command(verb, args, parser, config, str(path), checkpoint)
+    _check_complete(command)
+    return command
+
+
+def _check_complete(command: Command) -> None:
+    if command.verb != "fit" and command.checkpoint is None:
+        raise CheckpointError(f"ckpt_path: {command.verb} needs trained weights; add --ckpt_path RUN, or best, or last")
+    for section, example in (("model", "Classifier"), ("data", "ImageFolder --data.root DIR")):
+        if command.config.get(section) is None:
+            raise ConfigError(f"{section}: none is given; add --config configs/TASK/NAME.yaml, "
+                              f"or --{section} {example}")  # fmt: skip
+
+
+def _find_path(verb: str, args: list[str], parser: Parser) -> Path | None:
+    """The checkpoint that the arguments or a configuration file name, if any."""
+    given = _last_given(args)
+    if given is None:
+        return None
+    if given not in _WORDS:
+        path = Path(given)
+        if not path.is_dir():
+            return path
+        inside = "last" if verb == "fit" else "best"
+        found = path / "checkpoints" / f"{inside}.ckpt"
+        if not (path / CONFIG).is_file() or not found.is_file():
+            raise CheckpointError(f"ckpt_path: {path}: the folder is no run with a checkpoints/{inside}.ckpt")
+        return found
+    command = Command(verb, args, parser, parser.parse_args(args[1:]))
+    for section in ("model", "data"):
+        if command.config.get(section) is None and not command.config.name:
+            raise ConfigError(f"ckpt_path: to find '{given}', add the run's --config or its --name; or give a path")
+    if given != "auto":
+        return find_checkpoint(given, command.root, command.name)
+    if verb != "fit":
+        raise ConfigError("ckpt_path: 'auto' goes on with an unfinished fit; here use best, last or a path")
+    return find_unfinished(command.plain_config(), command.root, command.name)
+
+
+def _last_given(args: list[str]) -> str | None:
+    """`ckpt_path` as the last of the arguments or configuration files gives it."""
+    given, configs = None, []
+    for position, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if not equals:
+            value = args[position + 1] if position + 1 < len(args) else ""
+        if option == "--ckpt_path":
+            given = value
+        elif option in ("--config", "-c"):
+            configs.append(value)
+    if given is None:
+        for name in configs:
+            try:
+                content = yaml.safe_load(Path(name).read_text())
+            except (OSError, yaml.YAMLError):
+                continue  # the parser says what is wrong with it
+            if isinstance(content, dict):
+                given = content.get("ckpt_path", given)
+    return None if given in (None, "", "null") else given
+
+
+def _config_of(checkpoint: dict[str, Any], verb: str) -> dict[str, Any]:
+    """What a checkpoint says of the options of `verb`."""
+    kept = checkpoint.get("config") or {}
+    facts = checkpoint["hyper_parameters"]
+    model = kept.get("model") or {"class_path": f"project.tasks.{checkpoint['task']}"}
+    options = {**model.get("init_args", {}), **facts}
+    if verb == "fit":
+        # the data say the facts again, and must agree
+        options = {name: value for name, value in options.items() if name not in FACTS}
+        return {**kept, "model": {**model, "init_args": options}}
+    under = {"model": {**model, "init_args": {**options, "init_from": None}}}
+    if verb == "predict":
+        under["data"] = {"class_path": "project.data.ImageDataModule"}
+    elif kept.get("data"):
+        data = kept["data"]
+        under["data"] = {**data, "init_args": {**data.get("init_args", {}), "image_size": facts["image_size"]}}
+    return under

@@ -1,0 +1,85 @@
+"""jsonargparse's messages in one line, with the nearest name where one is misspelt."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.loggers import Logger
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from project.data.augment import Augmentation
+from project.errors import did_you_mean
+from project.tasks import Task
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "model": (Task, Optimizer, LRScheduler),
+    "data": (LightningDataModule, Augmentation),
+    "trainer": (Trainer, Callback, Logger),
+}
+_NOISE = re.compile(r"Subtypes: \[.*?\]\s+Errors:|Problem with given class_path \S+:|Does not validate against any of the Union subtypes|"
+                    r"- Expected a <class 'NoneType'>|- Expected a path but \S+ either not accessible or invalid|"
+                    r"Given value type: .*", re.DOTALL)  # fmt: skip
+
+
+def explain(message: str, root_options: Iterable[str]) -> str:
+    """One line that says what, where and how to mend it.
+
+    Args:
+        message: what jsonargparse prints, many lines of types it tried.
+        root_options: names of the options at the root, for suggestions.
+    """
+    keys = re.findall(r"Parser key ['\"]([\w.]+)['\"]", message)
+    where = ".".join(dict.fromkeys(keys)) if keys else ""
+    section = where.partition(".")[0]
+
+    unknown = re.search(r"(?:Option|option|argument) '([\w.+]+)'(?: is not accepted)?|"
+                        r"[Uu]nrecognized arguments: --([\w.+-]+)", message)  # fmt: skip
+    if unknown and re.search(r"not accept|[Uu]nrecognized", message):
+        name = unknown[1] or unknown[2]
+        group = re.search(r"Group '([\w.]+)'", message)
+        place, _, last = name.rpartition(".")
+        section = section or (group[1] if group else name.partition(".")[0])
+        if section in _TYPES and (where or group or place):
+            option = ".".join(filter(None, [section, place.removeprefix(section).strip("."), last]))
+            return f"{option}: there is no such option; {did_you_mean(last, _parameters(section))}"
+        return f"{name}: there is no such option; {did_you_mean(name.partition('.')[0], root_options)}"
+
+    unknown_class = re.search(r"Expected a dot import path string: (\w+)", message)
+    if unknown_class:
+        return f"{where}: there is no class '{unknown_class[1]}'; {did_you_mean(unknown_class[1], _classes(section))}"
+
+    required = re.search(r"the following arguments are required: ([\w., ]+?)(?: -|$)", " ".join(message.split()))
+    if required and where:
+        return f"{where}.{required[1]}: is required; give it with --{where}.{required[1]} VALUE"
+
+    given = re.search(r"Given value: (.*)", message, re.DOTALL)
+    what = " ".join(re.sub(_NOISE, " ", re.sub(r"Parser key ['\"][\w.]+['\"]:", " ", message)).split())
+    what = re.sub(r"<class '([\w.]+)'>|typing\.", lambda match: match[1] or "", what).strip(" -")
+    if given and len(given[1]) < 60 and "Got value" not in what:
+        what = f"{what}. Got value: {given[1].strip()}"
+    if "in \"<unicode string>\"" in what:
+        what = "not valid YAML: " + re.sub(r" in \"<unicode string>\",?", ",", what)
+    return f"{where}: {what}" if where else what
+
+
+def _parameters(section: str) -> set[str]:
+    names: set[str] = set()
+    for cls in _all_classes(section):
+        names |= inspect.signature(cls.__init__).parameters.keys() - {"self", "args", "kwargs", "options", "params"}
+    return names
+
+
+def _classes(section: str) -> set[str]:
+    return {cls.__name__ for cls in _all_classes(section) if not cls.__name__.startswith("_")}
+
+
+def _all_classes(section: str) -> Iterable[type]:
+    pending = list(_TYPES.get(section, ()))
+    while pending:
+        cls = pending.pop()
+        yield cls
+        pending += cls.__subclasses__()

@@ -1,0 +1,97 @@
+"""The options of every command, and one line for each mistake in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import lightning.pytorch.callbacks
+import lightning.pytorch.loggers  # noqa: F401  what is imported is found by its short name
+from jsonargparse import ArgumentParser, set_parsing_settings
+from lightning.pytorch import LightningDataModule, Trainer
+
+import project.data
+import project.optim
+import project.tasks  # noqa: F401
+from project import __version__
+from project.callbacks.checkpointing import CheckpointOptions
+from project.callbacks.progress import ProgressStyle
+from project.cli.mistakes import explain
+from project.errors import ConfigError
+from project.runs.budget import Budget
+from project.runs.precision import fastest_precision
+from project.tasks import Task
+
+VERBS = {
+    "fit": "train, and validate after each epoch",
+    "validate": "measure a checkpoint on the validation split",
+    "test": "measure a checkpoint on the test split",
+    "predict": "apply a checkpoint to image files",
+}
+FACTS = ("class_names", "image_size")
+"""Arguments of a task that the data say when training, and the checkpoint afterwards."""
+
+
+@dataclass(frozen=True)
+class EarlyStoppingOptions:
+    """When to stop before the last epoch.
+
+    Args:
+        patience: validations without a better value of the monitored metric; without it, training runs to the end.
+        min_delta: a smaller change is not better.
+    """
+
+    patience: int | None = None
+    min_delta: float = 0.0
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser, whose mistakes are one line instead of seventy."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises the mistake as a `ConfigError`."""
+        if not self.exit_on_error:  # a parser of one class inside this one, which will explain it whole
+            super().error(message, ex)
+        options = {action.dest.partition(".")[0] for action in self._actions}
+        raise ConfigError(explain(message, options)) from None
+
+
+def build_parser(verb: str) -> Parser:
+    """The parser of one command. All commands take the same configuration."""
+    parser = Parser(prog=f"python -m project {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False)
+    parser.add_argument("-c", "--config", action="config", help="a YAML file; of several, the later one wins")
+    parser.add_argument("--name", type=str | None, help="the run's folder below the root; by default TASK-DATA")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument(
+        "--ckpt_path", type=str | None, help="a checkpoint or a run's folder, `best`, `last`, or to train on, `auto`"
+    )
+    parser.add_argument("--progress", type=ProgressStyle, default="auto", help="a bar, or a line each epoch")
+    parser.add_argument("--checkpoint", type=CheckpointOptions, default=CheckpointOptions())
+    parser.add_argument("--early_stopping", type=EarlyStoppingOptions, default=EarlyStoppingOptions())
+    parser.add_argument("--budget", type=Budget, default=Budget())
+    parser.add_subclass_arguments(Task, "model", required=False)
+    parser.add_subclass_arguments(LightningDataModule, "data", required=False)
+    parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
+    parser.set_defaults(
+        {
+            "trainer.precision": fastest_precision(),
+            "trainer.num_sanity_val_steps": 0,  # validation that cannot run shows after the first epoch
+            "trainer.use_distributed_sampler": False,  # the loaders shard; Lightning would shard their shards again
+        }
+    )
+    parser.link_arguments("seed", "data.init_args.seed")
+    if verb == "fit":
+        for fact in FACTS:
+            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
+    return parser
+
+
+def root_parser() -> Parser:
+    """All commands in one parser, for `--help` and for shell completion."""
+    set_parsing_settings(add_print_completion_argument=True)
+    parser = Parser(prog="python -m project", description=project.__doc__, version=f"project {__version__}")
+    commands = parser.add_subcommands(required=True, dest="command")
+    for verb, text in VERBS.items():
+        commands.add_subcommand(verb, build_parser(verb), help=text)
+    return parser
+

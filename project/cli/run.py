@@ -1,0 +1,203 @@
+"""From parsed options to a running Trainer: data, then the task, then the run's directory and what stands by."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from project.callbacks.checkpointing import SaveCheckpoints
+from project.callbacks.predictions import WritePredictions
+from project.callbacks.progress import progress_callback
+from project.callbacks.record import RunRecord
+from project.callbacks.results import WriteResults
+from project.cli.command import Command, read_command
+from project.errors import CheckpointError, ConfigError, DataError
+from project.runs.checkpoints import AtomicCheckpointIO
+from project.runs.directory import RunDirectory
+from project.runs.loggers import standing_loggers
+from project.runs.provenance import append_provenance, collect_provenance
+from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
+from project.tasks import Task
+
+
+def run_command(args: list[str]) -> None:
+    """Parses and runs one command.
+
+    Raises:
+        UserError: the user can mend it.
+        SystemExit: a signal stopped the run; the status says which.
+    """
+    with graceful_interrupt() as interrupts:
+        try:
+            _run(read_command(args))
+        except SIGTERMException:
+            raise SystemExit(INTERRUPT_STATUS if interrupts.count else SIGTERM_STATUS) from None
+        except MisconfigurationException as error:
+            raise ConfigError(f"trainer: {error}") from None
+
+
+def _run(command: Command) -> None:
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
+    seed_everything(command.config.seed, workers=True, verbose=False)
+    objects = command.parser.instantiate(command.config)
+    data, task = objects.data, objects.model
+    _check_identity(command, task, data)
+    run = _run_directory(command)
+    trainer = _build_trainer(command, objects, run)
+    if run and trainer.is_global_zero:
+        _describe(command, run, data)
+    verb = getattr(trainer, command.verb)
+    options = {"return_predictions": False} if command.verb == "predict" else {}
+    verb(task, datamodule=data, ckpt_path=command.checkpoint_path, weights_only=True, **options)
+    if run and trainer.is_global_zero:
+        _conclude(command, run, trainer)
+
+
+def _check_identity(command: Command, task: Task, data: LightningDataModule) -> None:
+    """What the checkpoint is must be what the options say, and what the data are."""
+    if command.checkpoint is None:
+        return
+    path, saved = command.checkpoint_path, command.checkpoint
+    if type(task).__name__ != saved["task"]:
+        raise CheckpointError(f"ckpt_path: {path} holds a {saved['task']}, and model.class_path is a "
+                              f"{type(task).__name__}; leave the model out, or give its own configuration")  # fmt: skip
+    for name in task.identity:
+        ours, theirs = task.hparams[name], saved["hyper_parameters"].get(name)
+        if ours != theirs:
+            raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
+                                  "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
+    if command.verb in ("validate", "test"):
+        if data.class_names != task.class_names:
+            odd = sorted(set(data.class_names) ^ set(task.class_names))
+            raise DataError(f"data: its classes are not the checkpoint's; they differ in {_brief(odd)}")
+        if data.image_size != task.image_size:
+            raise ConfigError(f"data.image_size: {data.image_size} contradicts the checkpoint's {task.image_size}")
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _run_directory(command: Command) -> RunDirectory | None:
+    """Where this command writes: its own, the checkpoint's, or nothing in a `fast_dev_run`.
+
+    The first process makes it; the others learn of it in `RunRecord.setup`.
+    """
+    if command.config.trainer.fast_dev_run or rank_zero_only.rank != 0:
+        return None
+    resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
+    if resumed and (command.verb == "fit" or command.config.trainer.default_root_dir is None):
+        resumed.check_writable()
+        return resumed
+    return RunDirectory.create(command.root, command.name)
+
+
+def _describe(command: Command, run: RunDirectory, data: LightningDataModule) -> None:
+    if command.verb == "fit" or not (run.path / "config.yaml").exists():
+        run.write_config(command.dump())
+    fingerprint = data.fingerprint() if command.verb != "predict" else {"predict": data.predict}
+    append_provenance(run, collect_provenance(command.args, fingerprint))
+    print(f"run: {run.path}", flush=True)
+
+
+def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | None) -> Trainer:
+    options = dict(objects.trainer)
+    for name in ("callbacks", "plugins"):
+        value = options.get(name) or []
+        options[name] = list(value) if isinstance(value, list) else [value]
+    writes = not options["fast_dev_run"]
+    options["default_root_dir"] = command.root
+    options["plugins"].append(AtomicCheckpointIO())
+    options["callbacks"] += _standing_callbacks(command, objects, run, writes, options)
+    options["logger"] = _loggers(options["logger"], command, run) if command.verb == "fit" and writes else False
+    if command.config.progress != "bar" and not any(_is_bar(callback) for callback in options["callbacks"]):
+        options["enable_progress_bar"] = False
+    if command.verb == "fit":
+        _set_length(options, objects)
+    else:
+        options["enable_model_summary"] = False
+    return Trainer(**options)
+
+
+def _is_bar(callback: Callback) -> bool:
+    from lightning.pytorch.callbacks import ProgressBar
+
+    return isinstance(callback, ProgressBar)
+
+
+def _standing_callbacks(
+    command: Command, objects: Namespace, run: RunDirectory | None, writes: bool, options: dict[str, Any]
+) -> list[Callback]:
+    """What every run has, whatever the configuration lists; each goes quiet with what it serves."""
+    callbacks: list[Callback] = []
+    if options["enable_progress_bar"] is not False and (bar := progress_callback(command.config.progress)):
+        callbacks.append(bar)
+    if writes:
+        callbacks.append(RunRecord(run, command.plain_config()))
+    if command.verb == "fit":
+        from project.runs.random_state import RandomState
+
+        callbacks.append(RandomState())
+        chosen = command.config.checkpoint
+        monitor = chosen.monitor or objects.model.monitor
+        mode = chosen.mode or (objects.model.monitor_mode if chosen.monitor is None else _guess_mode(monitor))
+        stopping = command.config.early_stopping
+        if stopping.patience is not None:
+            callbacks.append(
+                EarlyStopping(monitor, stopping.min_delta, stopping.patience, mode=mode, check_finite=False)
+            )
+        if writes and options["enable_checkpointing"] is not False:
+            callbacks.append(SaveCheckpoints(run, dataclasses.replace(objects.checkpoint, monitor=monitor, mode=mode)))
+    elif writes and command.verb == "predict":
+        from project.data.base import find_inputs
+
+        callbacks.append(WritePredictions(run, find_inputs(objects.data.predict)))
+    elif writes:
+        callbacks.append(WriteResults(run))
+    return callbacks
+
+
+def _guess_mode(monitor: str) -> str:
+    return "min" if monitor.endswith("loss") else "max"
+
+
+def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Logger] | bool:
+    """TensorBoard and CSV always, with what the configuration adds; none where it says `false`."""
+    if chosen is False:
+        return False
+    step = command.checkpoint["global_step"] if command.checkpoint else 0
+    extra = [] if chosen in (None, True) else chosen if isinstance(chosen, list) else [chosen]
+    return [*(standing_loggers(run, step) if run else []), *extra]
+
+
+def _set_length(options: dict[str, Any], objects: Namespace) -> None:
+    """How long to train, from the budget where no number of epochs or steps is given."""
+    if options["max_epochs"] is not None or options["max_steps"] != -1 or options["max_time"] is not None:
+        return
+    if options["fast_dev_run"]:
+        return
+    if objects.budget.images is None:
+        raise ConfigError("trainer.max_epochs: say how long to train, such as --trainer.max_epochs 30")
+    options["max_epochs"] = objects.budget.epochs(len(objects.data.splits["train"]))
+
+
+def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
+    if command.verb == "fit":
+        saver = next((c for c in trainer.callbacks if isinstance(c, SaveCheckpoints)), None)
+        if saver and saver.best_value is not None:
+            print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
+    elif command.verb == "predict":
+        print(f"predictions: {run.path / 'predictions.jsonl'}\ngallery: {Path(run.path, 'index.html').resolve().as_uri()}")
+    else:
+        print(f"metrics: {run.path / f'{command.verb}_metrics.json'}")
+    print(f"run: {run.path}", flush=True)

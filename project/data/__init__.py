@@ -1,0 +1,9 @@
+"""Data sets: one file each over `ImageDataModule`, which feeds every task the same kind of batch."""
+
+from project.data.base import ImageDataModule
+from project.data.batch import Batch
+from project.data.cifar import CIFAR10
+from project.data.digits import Digits
+from project.data.image_folder import ImageFolder
+
+__all__ = ["CIFAR10", "Batch", "Digits", "ImageDataModule", "ImageFolder"]

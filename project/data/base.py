@@ -1,0 +1,271 @@
+"""The datamodule under every image data set: splits, storage, loaders, prediction on files."""
+
+from __future__ import annotations
+
+import glob
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from project.data.augment import Augmentation
+from project.data.images import find_images, shorter_sides
+from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
+from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.samples import Samples, Split, stratified_split
+from project.data.store import Store, build_store, default_cache_dir, num_cpus
+from project.errors import ConfigError, DataError
+
+_AUTO_SIZES = (32, 96)  # pixels: the range of an image size that is not given
+
+
+class ImageDataModule(LightningDataModule):
+    """Feeds a task with images; a data set is a subclass with `class_names` and `load_splits`.
+
+    Alone it serves prediction, which needs files and no data set.
+
+    Args:
+        image_size: S, the side of the square images in pixels; without it, the median shorter side of the training
+            images, as a multiple of 8 between 32 and 96.
+        batch_size: the largest training batch of one process; an epoch is divided evenly.
+        eval_batch_size: batch of one process in validation, test and prediction.
+        augment: what is done to training images.
+        val_fraction: share of each class held out of the training data where the set brings no validation split.
+        split_seed: another seed, another held-out split.
+        storage: `resident` decodes the set once into memory, on the training device; `stream` reads files in worker
+            processes each epoch; `auto` is resident up to `resident_gib`.
+        resident_gib: largest decoded set, in GiB of uint8 pixels, that `auto` keeps in memory.
+        num_workers: worker processes of the streaming path; by default as many as there are cores, at most 8.
+        on_bad_image: `skip` leaves unreadable training files out, counted and listed; elsewhere they are always an
+            error.
+        cache_dir: where decoded images are kept; by default `$XDG_CACHE_HOME/project-images`.
+        predict: a folder, a file or a glob pattern of images to predict on.
+        seed: of order and augmentation; the command line links it to `--seed`.
+    """
+
+    # a process with no sample of a small evaluation split simply adds nothing
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        image_size: int | None = None,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        augment: Augmentation = Augmentation(),
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
+        storage: Literal["auto", "resident", "stream"] = "auto",
+        resident_gib: float = 2.0,
+        num_workers: int | None = None,
+        on_bad_image: Literal["raise", "skip"] = "raise",
+        cache_dir: str | None = None,
+        predict: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            if value < 1:
+                raise ConfigError(f"data.{name}: must be at least 1; got {value}")
+        if not 0 < val_fraction < 1:
+            raise ConfigError(f"data.val_fraction: must lie between 0 and 1; got {val_fraction}")
+        self._image_size = image_size
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.augment = augment
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.storage = storage
+        self.resident_gib = resident_gib
+        self.num_workers = min(num_cpus(), 8) if num_workers is None else num_workers
+        self.skip_bad = on_bad_image == "skip"
+        self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
+        self.predict = predict
+        self.seed = seed
+        self._stores: dict[Split, Store] = {}
+        self._training_loader: Loader | None = None
+
+    # ---- what a data set says of itself
+
+    @property
+    def class_names(self) -> list[str]:
+        """The K classes, in the order of their labels."""
+        raise ConfigError("data: ImageDataModule alone has no data set; name one, such as data.class_path: ImageFolder")
+
+    def load_splits(self) -> dict[Split, Samples]:
+        """The splits that the set brings: `train`, and `val` and `test` where it has them."""
+        raise ConfigError("data: ImageDataModule alone has no data set; name one, such as data.class_path: ImageFolder")
+
+    # ---- what follows from it
+
+    @cached_property
+    def splits(self) -> dict[Split, Samples]:
+        """`train` and `val`, the latter held out of the former where need be, and `test` if it is labelled."""
+        splits = dict(self.load_splits())
+        if "val" not in splits:
+            train = splits["train"]
+            kept, held_out = stratified_split(train.labels, train.keys(), self.val_fraction, self.split_seed)
+            splits |= {"train": train.take(kept, "train"), "val": train.take(held_out, "val")}
+        for split, samples in splits.items():
+            if not len(samples):
+                raise DataError(f"data: the {split} split has no images; every class needs two or more to share")
+        return splits
+
+    @cached_property
+    def image_size(self) -> int:
+        """S, as given or as found."""
+        if self._image_size is not None:
+            if self._image_size < 1:
+                raise ConfigError(f"data.image_size: must be at least 1 pixel; got {self._image_size}")
+            return self._image_size
+        images = self.splits["train"].images
+        if isinstance(images, np.ndarray):
+            median = min(images.shape[1:3])
+        else:
+            sides = list(shorter_sides(images[:: max(1, len(images) // 500)]))
+            median = int(np.median(sides)) if sides else _AUTO_SIZES[0]
+        return int(np.clip(round(median / 8) * 8, *_AUTO_SIZES))
+
+    @cached_property
+    def resident(self) -> bool:
+        """Whether the decoded set is kept in memory."""
+        if self.storage == "stream" and self.splits["train"].in_memory:
+            raise ConfigError("data.storage: this set is in memory already and cannot be streamed; leave it at auto")
+        pixels = sum(map(len, self.splits.values())) * self.image_size**2 * 3
+        small = self.splits["train"].in_memory or pixels <= self.resident_gib * 2**30
+        resident = self.storage == "resident" or (self.storage == "auto" and small)
+        if resident and self.augment.min_area < 1:
+            if self.storage == "auto" and not self.splits["train"].in_memory:
+                return False
+            raise ConfigError("data.augment.min_area: stored images are squares already; add --data.storage stream")
+        return resident
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training samples of each class."""
+        return np.bincount(self.splits["train"].labels, minlength=len(self.class_names)).tolist()
+
+    @property
+    def skipped_images(self) -> list[str]:
+        """One line for each unreadable training file that was left out so far."""
+        if "train" in self._stores:
+            return self._stores["train"].skipped
+        return sorted(getattr(self._training_loader, "skipped", {}).values())
+
+    def fingerprint(self) -> dict[str, dict[str, Any]]:
+        """Number of samples and a hash of each split: tells which data a run saw."""
+        return {
+            split: {"samples": len(samples), "fingerprint": samples.fingerprint()}
+            for split, samples in self.splits.items()
+        }
+
+    def training_batches(self, world_size: int) -> int:
+        """Batches in an epoch of one of `world_size` processes."""
+        skipped = len(self._store("train").skipped) if self.resident and self.skip_bad else 0
+        return len(TrainingOrder(len(self.splits["train"]) - skipped, self.batch_size, self.seed, 0, world_size))
+
+    # ---- Lightning's hooks
+
+    def prepare_data(self) -> None:
+        """Decodes on one process of each machine; the others map the result."""
+        if self.trainer is not None and self.trainer.state.fn != "predict" and self.resident:
+            for split in self._needed(self.trainer.state.fn):
+                self._store(split)
+
+    def setup(self, stage: str) -> None:
+        """Says once what `test` will see."""
+        if stage == "test" and "test" not in self.splits:
+            rank_zero_info("data: there is no labelled test split; test uses the validation split")
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled and augmented."""
+        overfitting = self.trainer.overfit_batches > 0
+        self._training_loader = self._loader("train", EvaluationOrder if overfitting else TrainingOrder)
+        return self._training_loader
+
+    def val_dataloader(self) -> Loader:
+        """Every sample once, shared among the processes."""
+        return self._loader("val", EvaluationOrder)
+
+    def test_dataloader(self) -> Loader:
+        """The test split, or validation where there is none."""
+        return self._loader("test" if "test" in self.splits else "val", EvaluationOrder)
+
+    def predict_dataloader(self) -> Loader:
+        """The files that `predict` names, brought to the size that the network was trained on."""
+        paths = find_inputs(self.predict)
+        samples = Samples(paths, np.zeros(len(paths), np.int64), "predict")
+        size = self.trainer.lightning_module.image_size
+        order = EvaluationOrder(len(paths), min(self.eval_batch_size, 64), self.trainer.global_rank, self._world_size)
+        workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
+        return StreamingLoader(samples, size, order, workers, self.seed)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Ends a streamed batch on the device; a resident one is ready."""
+        return batch.augmented(self.augment) if isinstance(batch, Streamed) else batch
+
+    # ---- how
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size
+
+    @staticmethod
+    def _needed(stage: str) -> tuple[Split, ...]:
+        return {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
+
+    def _store(self, split: Split) -> Store:
+        split = split if split in self.splits else "val"
+        if split not in self._stores:
+            skip_bad = self.skip_bad and split == "train"
+            self._stores[split] = build_store(self.splits[split], self.image_size, self.cache_dir, skip_bad)
+        return self._stores[split]
+
+    def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
+        training = split == "train"
+        place = (self.trainer.global_rank, self._world_size)
+        length = len(self._store(split).labels) if self.resident else len(self.splits[split])
+        if order_class is TrainingOrder:
+            order = TrainingOrder(length, self.batch_size, self.seed, *place)
+        else:
+            order = EvaluationOrder(length, self.batch_size if training else self.eval_batch_size, *place)
+        augmentation = self.augment if training and order_class is TrainingOrder else None
+        device: torch.device = self.trainer.strategy.root_device
+        if self.resident:
+            return ResidentLoader(self._store(split), order, device, self.seed, augmentation)
+        return StreamingLoader(
+            self.splits[split],
+            self.image_size,
+            order,
+            self.num_workers,
+            self.seed,
+            augmentation,
+            skip_bad=self.skip_bad and training,
+            pin_memory=device.type == "cuda",
+        )
+
+
+def find_inputs(pattern: str | None) -> list[Path]:
+    """The image files that a folder (searched to the bottom), a file or a glob pattern names, in order.
+
+    Raises:
+        ConfigError: nothing was named.
+        DataError: there is no such file, or none is an image.
+    """
+    if not pattern:
+        raise ConfigError("data.predict: name the images to predict on, such as --data.predict photos/")
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        found = find_images(path)
+    elif path.exists():
+        found = [path]
+    else:
+        found = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
+    if not found:
+        what = "the folder holds no images" if path.is_dir() else "there is no such file or folder"
+        raise DataError(f"data.predict: {pattern}: {what}")
+    return found
+

@@ -1,0 +1,24 @@
+"""What loaders yield and tasks consume.
+
+Shapes: B images, S × S pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Images with their labels and their place in the split.
+
+    images: (B, 3, S, S) uint8 in 0..255, stored channels-last. The task normalises them: the normalisation belongs to
+        the network, lies in its checkpoint, and differs between a student and its teacher.
+    labels: (B,) int64, an index into `class_names`.
+    indices: (B,) int64, the sample's index in its split.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor

@@ -1,0 +1,263 @@
+"""Two loaders that yield the same `Batch`: one gathers from images in memory, one streams files through workers.
+
+Both take their order from an object with `batches(start)` and keep how many batches of the epoch they have yielded,
+which Lightning saves and gives back through `state_dict` and `load_state_dict`: a resumed epoch goes on where it was.
+
+Shapes: B images, S × S pixels, P random numbers a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import functional as transforms
+
+from project.data.augment import NUM_DRAWS, Augmentation, augment
+from project.data.batch import Batch
+from project.data.draws import uniforms
+from project.data.images import open_rgb, to_square
+from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.samples import Samples
+from project.data.store import Store
+from project.errors import DataError
+
+_CROP_DRAWS = 4  # area, aspect ratio, top, left
+
+
+class Loader:
+    """What both loaders share: the order, the place in the epoch, and Lightning's protocol for them."""
+
+    def __init__(self, order: TrainingOrder | EvaluationOrder) -> None:
+        self.order = order
+        self._start = 0
+        self._yielded = 0
+        if isinstance(order, TrainingOrder):
+            self.sampler = order  # where Lightning looks for `set_epoch`
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # a generator, so that nothing is read before Lightning has set the epoch
+        start, self._start = self._start, 0
+        self._yielded = start
+        for batch in self._batches(start):
+            self._yielded += 1
+            yield batch
+
+    def _batches(self, start: int) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches yielded in the current epoch."""
+        return {"yielded": self._yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Makes the next iteration begin after the batches already yielded; after a whole epoch, with a new one."""
+        self._start = state["yielded"] if state["yielded"] < len(self) else 0
+
+
+class ResidentLoader(Loader):
+    """Gathers batches from a split held in memory, on the device that trains.
+
+    Args:
+        store: the split's images; moved to `device` once.
+        order: which samples make each batch.
+        device: where batches are made.
+        seed: with the epoch and the sample's index it determines the augmentation.
+        augmentation: `None` to leave the images as they are.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        order: TrainingOrder | EvaluationOrder,
+        device: torch.device,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(order)
+        self.images = store.images.to(device)
+        self.labels = store.labels.to(device)
+        self.seed = seed
+        self.augmentation = augmentation if augmentation and augmentation.moves_pixels else None
+
+    def _batches(self, start: int) -> Iterator[Batch]:
+        batches = list(self.order.batches(start))
+        if not batches:
+            return
+        indices = np.concatenate(batches)
+        device = self.images.device
+        # the whole epoch's plan crosses to the device at once, so that no step waits for a copy
+        rows = torch.from_numpy(indices).to(device)
+        draws = self._draws(indices).to(device) if self.augmentation else None
+        first = 0
+        for size in map(len, batches):
+            part = slice(first, first + size)
+            first += size
+            if draws is None:
+                images = self.images.index_select(0, rows[part]).permute(0, 3, 1, 2)
+            else:
+                images = augment(self.images, rows[part], draws[part], self.augmentation)
+            yield Batch(images, self.labels[rows[part]], rows[part])
+
+    def _draws(self, indices: np.ndarray) -> Tensor:
+        return torch.from_numpy(uniforms(self.seed, self.order.epoch, indices, NUM_DRAWS).astype(np.float32))
+
+
+class Streamed(NamedTuple):
+    """A batch as it leaves the workers: the augmentation follows on the device, by the draws that came along.
+
+    images: (B, S, S, 3) uint8. labels, indices: (B,) int64. draws: (B, P) float32, or (B, 0) outside training.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    draws: Tensor
+
+    def augmented(self, augmentation: Augmentation) -> Batch:
+        """The batch that the resident path would have given."""
+        if self.draws.shape[1] and augmentation.moves_pixels:
+            rows = torch.arange(len(self.images), device=self.images.device)
+            images = augment(self.images, rows, self.draws, augmentation)
+        else:
+            images = self.images.permute(0, 3, 1, 2)
+        return Batch(images, self.labels, self.indices)
+
+
+class StreamingLoader(Loader):
+    """Decodes files in worker processes.
+
+    Args:
+        samples: the split, as paths.
+        size: S.
+        order: which samples make each batch.
+        num_workers: processes that decode; 0 decodes in this one.
+        seed: with the epoch and the sample's index it determines the augmentation.
+        augmentation: `None` to leave the images as they are.
+        skip_bad: leave out files that cannot be read and list them in `skipped`, instead of raising.
+        pin_memory: whether batches are made ready for an asynchronous copy to a GPU.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        size: int,
+        order: TrainingOrder | EvaluationOrder,
+        num_workers: int,
+        seed: int,
+        augmentation: Augmentation | None = None,
+        skip_bad: bool = False,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(order)
+        self.skip_bad = skip_bad
+        self.skipped: dict[int, str] = {}
+        self._keyed = _KeyedBatches(order)
+        self._loader = DataLoader(
+            _Files(samples, size, seed, augmentation),
+            batch_sampler=self._keyed,
+            num_workers=num_workers,
+            collate_fn=_collate,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+            # without it `iter` would draw from torch's global state, at another moment on resuming
+            generator=torch.Generator(),
+        )
+
+    def _batches(self, start: int) -> Iterator[Streamed]:
+        self._keyed.start = start
+        for batch, errors in self._loader:
+            if errors and not self.skip_bad:
+                raise DataError(next(iter(errors.values())))
+            self.skipped.update(errors)
+            if batch is None:
+                raise DataError(f"none of a whole batch of {len(errors)} images can be read: {errors.popitem()[1]}")
+            yield batch
+
+
+class _KeyedBatches:
+    """A batch sampler whose keys carry the epoch, since workers outlive it."""
+
+    def __init__(self, order: TrainingOrder | EvaluationOrder) -> None:
+        self.order = order
+        self.start = 0
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = getattr(self.order, "epoch", 0)
+        for indices in self.order.batches(self.start):
+            yield [(epoch, int(index)) for index in indices]
+
+
+class _Files(Dataset):
+    """Decodes one file; an unreadable one is returned as its message, since worker processes garble exceptions."""
+
+    def __init__(self, samples: Samples, size: int, seed: int, augmentation: Augmentation | None) -> None:
+        self.samples = samples
+        self.size = size
+        self.seed = seed
+        self.augmentation = augmentation
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray | None, int, int, np.ndarray, str]:
+        epoch, index = key
+        draws = np.empty((1, 0))
+        if self.augmentation:
+            draws = uniforms(self.seed, epoch, np.array([index]), NUM_DRAWS + _CROP_DRAWS)
+        try:
+            image = self._read(self.samples.images[index], draws[0, NUM_DRAWS:])
+        except DataError as error:
+            return None, 0, index, draws[0], f"{self.samples.split} split: {error}"
+        return image, int(self.samples.labels[index]), index, draws[0, :NUM_DRAWS].astype(np.float32), ""
+
+    def _read(self, path: str, draws: np.ndarray) -> np.ndarray:
+        if self.augmentation and self.augmentation.min_area < 1:
+            image = transforms.pil_to_tensor(open_rgb(path))
+            box = random_box(image.shape[1], image.shape[2], self.augmentation.min_area, draws)
+            image = transforms.resized_crop(image, *box, [self.size, self.size], antialias=True)
+            return image.permute(1, 2, 0).numpy()
+        return to_square(open_rgb(path, draft_size=self.size), self.size)
+
+
+def random_box(height: int, width: int, min_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
+    """The box of a random resized crop: (top, left, height, width) in pixels, inside the image.
+
+    The area is uniform in [min_area, 1] of the image's and the aspect ratio log-uniform in [3/4, 4/3], as torchvision
+    draws them; a side that would not fit is cut to the image.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        min_area: smallest share of the area.
+        draws: 4 uniform numbers.
+    """
+    area = (min_area + (1 - min_area) * draws[0]) * height * width
+    ratio = (3 / 4) ** (1 - 2 * draws[1])
+    box_width = min(max(round((area * ratio) ** 0.5), 1), width)
+    box_height = min(max(round((area / ratio) ** 0.5), 1), height)
+    top = int(draws[2] * (height - box_height + 1))
+    left = int(draws[3] * (width - box_width + 1))
+    return top, left, box_height, box_width
+
+
+def _collate(items: list[tuple]) -> tuple[Streamed | None, dict[int, str]]:
+    errors = {index: message for _, _, index, _, message in items if message}
+    good = [item for item in items if not item[-1]]
+    if not good:
+        return None, errors
+    images, labels, indices, draws, _ = zip(*good, strict=True)
+    batch = Streamed(
+        torch.from_numpy(np.stack(images)),
+        torch.tensor(labels),
+        torch.tensor(indices),
+        torch.from_numpy(np.stack(draws)),
+    )
+    return batch, errors

@@ -1,0 +1,84 @@
+"""One split of a data set before it is decoded, and how a split is made from one that has none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+Split = Literal["train", "val", "test", "predict"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images and labels of one split.
+
+    images: paths of image files, or (N, H, W) grey or (N, H, W, 3) RGB uint8.
+    labels: (N,) int64, an index into the data set's `class_names`.
+    split: which split this is, for messages and for the choice of what is augmented.
+    """
+
+    images: list[Path] | np.ndarray
+    labels: np.ndarray
+    split: Split
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: np.ndarray, split: Split) -> Samples:
+        """The samples at `indices`, as a split of that name."""
+        images = self.images[indices] if self.in_memory else [self.images[i] for i in indices]
+        return Samples(images, self.labels[indices], split)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are decoded already."""
+        return isinstance(self.images, np.ndarray)
+
+    def keys(self) -> list[str]:
+        """A name for each sample that is the same wherever the set lies: its path in it, or its index."""
+        if self.in_memory:
+            return [str(i) for i in range(len(self))]
+        common = os.path.commonpath([path.parent for path in self.images])
+        return [os.path.relpath(path, common) for path in self.images]
+
+    def fingerprint(self) -> str:
+        """Tells one data set from another: of pixels and labels in memory, of paths, sizes and labels on disk."""
+        digest = hashlib.sha256(self.labels.tobytes())
+        if self.in_memory:
+            digest.update(np.ascontiguousarray(self.images))
+        else:
+            for key, path in zip(self.keys(), self.images, strict=True):
+                digest.update(f"{key}\0{path.stat().st_size}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+def stratified_split(labels: np.ndarray, keys: list[str], fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Holds out about `fraction` of each class.
+
+    A sample's place in the order of its class is a hash of its key and the seed, so the split is the same on every
+    machine and changes little when files are added.
+
+    Args:
+        labels: (N,) int64.
+        keys: N distinct names.
+        fraction: 0 to 1; of each class this share, rounded, and at least one of two or more, is held out.
+        seed: another seed, another split.
+
+    Returns:
+        Indices kept and indices held out, each ascending.
+    """
+    rank = np.array([hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=8).digest() for key in keys])
+    held_out = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = round(fraction * len(members))
+        if fraction > 0 and len(members) > 1:
+            count = min(max(count, 1), len(members) - 1)
+        held_out.append(members[np.argsort(rank[members], kind="stable")[:count]])
+    held = np.sort(np.concatenate(held_out)) if held_out else np.array([], np.int64)
+    return np.setdiff1d(np.arange(len(labels)), held), held

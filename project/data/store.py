@@ -1,0 +1,141 @@
+"""Small images, decoded once into one uint8 tensor that a run gathers its batches from.
+
+Files are decoded in parallel into a `.npy` that later runs map into memory. It is keyed by the paths, sizes and times
+of its sources and written to a temporary name first, so it is either right or absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from project.data.images import load_square, to_rgb, to_square
+from project.data.samples import Samples
+from project.errors import DataError
+
+_FORMAT = 1  # of the cached files: raise it when decoding gives other pixels
+
+
+@dataclass(frozen=True)
+class Store:
+    """One split's decoded images.
+
+    images: (N, S, S, 3) uint8.
+    labels: (N,) int64.
+    skipped: one line for each file that could not be read and was left out.
+    """
+
+    images: Tensor
+    labels: Tensor
+    skipped: list[str]
+
+
+def default_cache_dir() -> Path:
+    """Where decoded images are kept: `$XDG_CACHE_HOME/project-images`, or `~/.cache/project-images`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "project-images")
+
+
+def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool) -> Store:
+    """Decodes a split to squares of `size` pixels, or maps it from the cache.
+
+    Raises:
+        DataError: a file cannot be read and `skip_bad` is false, or none can.
+    """
+    labels = torch.from_numpy(samples.labels)
+    if samples.in_memory:
+        squares = [to_square(to_rgb(Image.fromarray(image)), size) for image in samples.images]
+        return Store(torch.from_numpy(np.stack(squares)), labels, [])
+    cached = cache_dir / f"{_key(samples, size, skip_bad)}.npy"
+    if not cached.exists():
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            _decode_to(cached, samples, size, skip_bad)
+        except OSError as error:
+            print(f"decoded images are not kept: {cache_dir} cannot be written ({error.strerror or error})")
+            images = np.empty((len(samples), size, size, 3), np.uint8)
+            return _without_bad(images, labels, _decode_into(images, samples, skip_bad))
+    # copy-on-write: torch wants a writable buffer, and nothing reaches the file
+    images = np.load(cached, mmap_mode="c")
+    return _without_bad(images, labels, json.loads(cached.with_suffix(".json").read_text()))
+
+
+def _key(samples: Samples, size: int, skip_bad: bool) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {size} {skip_bad}".encode())
+    for path in samples.images:
+        status = os.stat(path)
+        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool) -> None:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
+    os.close(descriptor)
+    try:
+        images = np.lib.format.open_memmap(name, "w+", np.uint8, (len(samples), size, size, 3))
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a SIGBUS at some later pixel
+            with open(name, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.path.getsize(name))
+        bad = _decode_into(images, samples, skip_bad)
+        images.flush()
+        del images
+        listing = f"{name}.json"
+        Path(listing).write_text(json.dumps(bad))
+        os.replace(listing, target.with_suffix(".json"))
+        os.replace(name, target)
+    finally:
+        for leftover in (name, f"{name}.json"):
+            Path(leftover).unlink(missing_ok=True)
+
+
+def _decode_into(images: np.ndarray, samples: Samples, skip_bad: bool) -> dict[str, str]:
+    """Fills `images`; returns what is wrong with each unreadable file, by its index (text, as JSON has it)."""
+    bad = {}
+
+    def decode(index: int) -> None:
+        try:
+            images[index] = load_square(samples.images[index], images.shape[1])
+        except DataError as error:
+            if not skip_bad:
+                raise DataError(f"{samples.split} split: {error}") from None
+            bad[str(index)] = str(error)
+
+    with ThreadPoolExecutor(num_cpus()) as pool:
+        done = pool.map(decode, range(len(samples)))
+        try:
+            _exhaust(tqdm(done, f"decoding {samples.split} images", len(samples), leave=False, disable=None, unit=""))
+        except DataError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if len(bad) == len(samples):
+        raise DataError(f"{samples.split} split: none of its {len(bad)} images can be read; first: {bad['0']}")
+    return bad
+
+
+def _without_bad(images: np.ndarray, labels: Tensor, bad: dict[str, str]) -> Store:
+    tensor = torch.from_numpy(images)
+    if bad:
+        good = torch.tensor([i for i in range(len(tensor)) if str(i) not in bad])
+        tensor, labels = tensor[good], labels[good]
+    return Store(tensor, labels, list(bad.values()))
+
+
+def num_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _exhaust(items: Iterable[object]) -> None:
+    for _ in items:
+        pass

@@ -1,0 +1,45 @@
+"""Mistakes a user can mend: each says what is wrong, where, and how to mend it, in one line.
+
+The command line prints the line and exits with status 2; a program catches `UserError`. What cannot happen is an
+`assert`, and what is not the user's doing keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user gave is wrong; `str(error)` is the one line to show.
+
+    Takes the message alone, so that it survives the trip from a loader's worker process, which rebuilds an exception
+    from its class and one string.
+    """
+
+
+class ConfigError(UserError):
+    """An option or a configuration file asks for what does not exist or cannot go together."""
+
+
+class DataError(UserError):
+    """A data set, a folder or a file cannot be used as it is."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is absent, damaged, foreign, unsafe, or not the one that was asked for."""
+
+
+class RunError(UserError):
+    """A run directory cannot be written or found."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown `name`: the nearest known one, or all of them when there are few."""
+    known = sorted(set(known))
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if nearest:
+        return f"did you mean '{nearest[0]}'?"
+    if len(known) <= 12:
+        return f"there is {', '.join(known) or 'none'}."
+    return f"there are {len(known)}, among them {', '.join(known[:6])}."

@@ -1,0 +1,88 @@
+"""Learning-rate shapes over a whole run, as factors of the optimizer's own rate.
+
+torch's schedules want the number of steps as an argument, which nobody knows when writing a config. These are told it
+by the task once the data are known, step every batch, and do not keep it in their state: a run that is resumed with
+more epochs follows the longer shape.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+class Schedule(LRScheduler):
+    """A factor of each group's initial learning rate as a function of progress through the run.
+
+    Args:
+        optimizer: whose rates to set.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.total_steps: int | None = None
+        super().__init__(optimizer)
+
+    def set_total_steps(self, total_steps: int) -> None:
+        """Says how many optimizer steps the run has; the task calls it before the first."""
+        self.total_steps = max(total_steps, 1)
+        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = rate
+
+    def factor(self, progress: float) -> float:
+        """The factor at `progress`, 0 at the first step and 1 after the last."""
+        raise NotImplementedError
+
+    def get_lr(self) -> list[float]:
+        """Each group's learning rate at the current step."""
+        progress = min(self.last_epoch / self.total_steps, 1.0) if self.total_steps else 0.0
+        factor = self.factor(progress)
+        return [rate * factor for rate in self.base_lrs]
+
+    def state_dict(self) -> dict:
+        """The step; neither the optimizer nor the length of the run."""
+        return {key: value for key, value in super().state_dict().items() if key != "total_steps"}
+
+
+class OneCycle(Schedule):
+    """Linear warm-up to the full rate, then linear decay to zero (Smith and Topin 2017, arXiv:1708.07120).
+
+    Args:
+        optimizer: whose rates to set.
+        warmup: share of the run that warms up, 0 to 1.
+        start: factor at the first step.
+        end: factor after the last step.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: float = 0.25, start: float = 0.1, end: float = 0.0) -> None:
+        self.warmup, self.start, self.end = warmup, start, end
+        super().__init__(optimizer)
+
+    def factor(self, progress: float) -> float:
+        """See the class."""
+        if progress < self.warmup:
+            return self.start + (1 - self.start) * progress / self.warmup
+        return 1 + (self.end - 1) * (progress - self.warmup) / max(1 - self.warmup, 1e-9)
+
+
+class WarmupCosine(Schedule):
+    """Linear warm-up, then half a cosine to zero (Loshchilov and Hutter 2016, arXiv:1608.03983, without restarts).
+
+    Args:
+        optimizer: whose rates to set.
+        warmup: share of the run that warms up, 0 to 1.
+        start: factor at the first step.
+        end: factor after the last step.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: float = 0.05, start: float = 0.01, end: float = 0.0) -> None:
+        self.warmup, self.start, self.end = warmup, start, end
+        super().__init__(optimizer)
+
+    def factor(self, progress: float) -> float:
+        """See the class."""
+        if progress < self.warmup:
+            return self.start + (1 - self.start) * progress / self.warmup
+        decayed = (progress - self.warmup) / max(1 - self.warmup, 1e-9)
+        return self.end + (1 - self.end) * (1 + math.cos(math.pi * decayed)) / 2

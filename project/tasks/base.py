@@ -1,0 +1,210 @@
+"""What every task shares: optimizer and schedule, plain hyper-parameters, warm start, metrics recorded once an epoch."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+
+from project.errors import CheckpointError, ConfigError
+from project.optim import Schedule, decay_groups
+from project.runs.checkpoints import SCHEMA, read_checkpoint, read_weights
+from project.tasks.running_means import RunningMeans
+
+
+class Task(LightningModule, ABC):
+    """A LightningModule whose checkpoint says by itself what it is.
+
+    A subclass builds its network from names and plain arguments, passes these to `save_hyperparameters` as one
+    dictionary, and logs its own training means in `self.training_means`.
+
+    Args:
+        optimizer: makes the optimizer from parameter groups.
+        lr_scheduler: makes the schedule from the optimizer. Schedules of `project.optim` step every batch and are told
+            the length of the run; torch's `OneCycleLR` and `CyclicLR` step every batch, all others every epoch.
+        init_from: a checkpoint or a file of weights to start from: weights only, where name and shape agree. Resuming
+            a run is `--ckpt_path`.
+    """
+
+    monitor: ClassVar[str] = "val/loss"
+    """The metric that says which checkpoint is the best, unless the user names another."""
+    monitor_mode: ClassVar[str] = "min"
+
+    identity: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that a checkpoint's weights go with: options that contradict them are an error."""
+    image_size: int
+
+    def __init__(
+        self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None, init_from: str | None
+    ) -> None:
+        super().__init__()
+        self.make_optimizer = optimizer
+        self.make_lr_scheduler = lr_scheduler
+        self.init_from = init_from
+        self.lr: float | None = None  # set by Lightning's learning-rate finder; otherwise the optimizer's own holds
+        self.training_means = RunningMeans()
+        self.results: dict[str, float] = {}
+        """The latest value of each metric recorded, in full precision."""
+
+    @abstractmethod
+    def predict(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        """One answer for each image (a path, a PIL image or an array), as `python -m project predict` gives it."""
+
+    # ---- what is optimised
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over weights with and without decay, and the schedule with its interval."""
+        optimizer = self.make_optimizer(decay_groups(self))
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
+        if self.make_lr_scheduler is None:
+            return optimizer
+        scheduler = self.make_lr_scheduler(optimizer)
+        if isinstance(scheduler, Schedule):
+            scheduler.set_total_steps(self._total_steps())
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
+        if isinstance(scheduler, (Schedule, OneCycleLR, CyclicLR)):
+            config["interval"] = "step"
+        if isinstance(scheduler, ReduceLROnPlateau):
+            config["monitor"] = scheduler.monitor if isinstance(scheduler, MonitoredPlateau) else self.monitor
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _total_steps(self) -> int:
+        """Optimizer steps of the whole run.
+
+        `trainer.estimated_stepping_batches` would build the loaders now and lose the place to resume from
+        (Lightning issue 20550).
+        """
+        trainer = self.trainer
+        if trainer.max_steps != -1:
+            return trainer.max_steps
+        if trainer.max_epochs in (-1, None):
+            raise ConfigError("model.lr_scheduler: a schedule over the run needs its length; set trainer.max_epochs")
+        datamodule = getattr(trainer, "datamodule", None)
+        if not hasattr(datamodule, "training_batches"):
+            return int(trainer.estimated_stepping_batches)
+        batches = datamodule.training_batches(trainer.world_size)
+        limit = trainer.overfit_batches or trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+
+    # ---- what is recorded
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Hands metrics of an epoch to the loggers at once, to callbacks and to `results`.
+
+        `self.log` hands them over after the checkpoint of the epoch is written, so that a run killed in between
+        would miss them.
+        """
+        self.results |= metrics
+        # Lightning averages what is logged at an epoch's end over processes; these are the same in each
+        self.log_dict({k: v for k, v in metrics.items()}, logger=False, sync_dist=True, batch_size=1)
+        if self.trainer.sanity_checking:
+            return
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": self.current_epoch, **metrics}, step=max(self.global_step - 1, 0))
+
+    def log_step(self, loss: Tensor) -> None:
+        """Logs loss and learning rate every `log_every_n_steps`; asking `self.log` at every step would cost 0.3 ms."""
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss_step", loss.detach(), prog_bar=True)
+            self.log("lr", self.current_lr, batch_size=1)
+
+    @property
+    def current_lr(self) -> float:
+        """The learning rate of the first parameter group."""
+        return self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]
+
+    def on_train_epoch_end(self) -> None:
+        """Records the epoch's training means and learning rate."""
+        means = self.training_means.compute(self.trainer.strategy)
+        self.training_means.reset()
+        self.record({f"train/{name}": value for name, value in means.items()} | {"lr": self.current_lr})
+
+    # ---- what a checkpoint is
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the task's name, the schema and the running means."""
+        checkpoint["task"] = type(self).__name__
+        checkpoint["schema"] = SCHEMA
+        checkpoint["training_means"] = self.training_means.state(self.trainer.strategy)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the running means back, and refuses another task's checkpoint."""
+        _check_task(type(self), checkpoint, "ckpt_path")
+        if self._trainer is not None:
+            self.training_means.restore(checkpoint.get("training_means", {}), self.trainer.global_rank)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu", **overrides: Any) -> Self:
+        """The task of a checkpoint, with its weights, in evaluation mode; runs nothing that the file names.
+
+        Args:
+            checkpoint_path: a `.ckpt` file. From `Task` itself, any task's.
+            map_location: the device to load to.
+            **overrides: arguments that replace saved ones.
+
+        Raises:
+            CheckpointError: the file is absent, damaged, foreign or of another task.
+        """
+        checkpoint = read_checkpoint(checkpoint_path, map_location)
+        task_class = next((c for c in _subclasses(cls) if c.__name__ == checkpoint["task"]), cls)
+        _check_task(task_class, checkpoint, str(checkpoint_path))
+        task = task_class(**checkpoint["hyper_parameters"] | overrides)
+        try:
+            task.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(f"{checkpoint_path}: does not fit the network: {error}") from None
+        return task.to(map_location).eval() if map_location else task.eval()
+
+    def setup(self, stage: str) -> None:
+        """Starts a new run from `init_from`, and says which weights were taken."""
+        if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
+            rank_zero_info(load_matching(self, self.init_from))
+
+
+def load_matching(module: nn.Module, path: str) -> str:
+    """Copies the weights of a file into `module` where name and shape agree; returns what was and was not taken.
+
+    Raises:
+        CheckpointError: the file cannot be read, or nothing in it fits.
+    """
+    weights, own = read_weights(path), module.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise CheckpointError(f"model.init_from: {path}: none of its {len(weights)} tensors fits this network")
+    module.load_state_dict(fitting, strict=False)
+    left = [
+        f"{name} ({_shape(value)} here, {_shape(weights[name]) if name in weights else 'absent'} there)"
+        for name, value in own.items()
+        if name not in fitting
+    ]
+    return f"init_from: took {len(fitting)} of {len(own)} tensors from {path}; left as initialised: " + (
+        ", ".join(left) or "none"
+    )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "scalar"
+
+
+def _subclasses(cls: type) -> list[type]:
+    return [cls, *(deeper for subclass in cls.__subclasses__() for deeper in _subclasses(subclass))]
+
+
+def _check_task(task_class: type[Task], checkpoint: dict[str, Any], where: str) -> None:
+    if checkpoint.get("task") != task_class.__name__:
+        raise CheckpointError(
+            f"{where}: holds a {checkpoint.get('task')} and not a {task_class.__name__}; "
+            "use the configuration of its task, or none"
+        )
