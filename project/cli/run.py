@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -20,11 +20,14 @@ from project.callbacks.progress import progress_callback
 from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.cli.command import Command, read_command
+from project.data.base import find_inputs
 from project.errors import CheckpointError, ConfigError, DataError
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory
 from project.runs.loggers import standing_loggers
+from project.runs.noise import quiet_lightning
 from project.runs.provenance import append_provenance, collect_provenance
+from project.runs.random_state import RandomState
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
 from project.tasks import Task
 
@@ -46,6 +49,7 @@ def run_command(args: list[str]) -> None:
 
 
 def _run(command: Command) -> None:
+    quiet_lightning()
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
     seed_everything(command.config.seed, workers=True, verbose=False)
     objects = command.parser.instantiate(command.config)
@@ -120,19 +124,13 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
     options["plugins"].append(AtomicCheckpointIO())
     options["callbacks"] += _standing_callbacks(command, objects, run, writes, options)
     options["logger"] = _loggers(options["logger"], command, run) if command.verb == "fit" and writes else False
-    if command.config.progress != "bar" and not any(_is_bar(callback) for callback in options["callbacks"]):
-        options["enable_progress_bar"] = False
+    if not any(isinstance(callback, ProgressBar) for callback in options["callbacks"]):
+        options["enable_progress_bar"] = False  # or Lightning would add its own
     if command.verb == "fit":
         _set_length(options, objects)
     else:
         options["enable_model_summary"] = False
     return Trainer(**options)
-
-
-def _is_bar(callback: Callback) -> bool:
-    from lightning.pytorch.callbacks import ProgressBar
-
-    return isinstance(callback, ProgressBar)
 
 
 def _standing_callbacks(
@@ -145,8 +143,6 @@ def _standing_callbacks(
     if writes:
         callbacks.append(RunRecord(run, command.plain_config()))
     if command.verb == "fit":
-        from project.runs.random_state import RandomState
-
         callbacks.append(RandomState())
         chosen = command.config.checkpoint
         monitor = chosen.monitor or objects.model.monitor
@@ -159,8 +155,6 @@ def _standing_callbacks(
         if writes and options["enable_checkpointing"] is not False:
             callbacks.append(SaveCheckpoints(run, dataclasses.replace(objects.checkpoint, monitor=monitor, mode=mode)))
     elif writes and command.verb == "predict":
-        from project.data.base import find_inputs
-
         callbacks.append(WritePredictions(run, find_inputs(objects.data.predict)))
     elif writes:
         callbacks.append(WriteResults(run))
@@ -199,5 +193,8 @@ def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
     elif command.verb == "predict":
         print(f"predictions: {run.path / 'predictions.jsonl'}\ngallery: {Path(run.path, 'index.html').resolve().as_uri()}")
     else:
+        for name, value in trainer.lightning_module.results.items():
+            if "/class_accuracy/" not in name:
+                print(f"{name:24}{value:.4f}")
         print(f"metrics: {run.path / f'{command.verb}_metrics.json'}")
     print(f"run: {run.path}", flush=True)

@@ -103,22 +103,24 @@ class Task(LightningModule, ABC):
     def record(self, metrics: dict[str, float]) -> None:
         """Hands metrics of an epoch to the loggers at once, to callbacks and to `results`.
 
-        `self.log` hands them over after the checkpoint of the epoch is written, so that a run killed in between
-        would miss them.
+        `self.log` hands them to loggers only after the checkpoint of that moment is written, so that a run killed in
+        between would miss them.
         """
         self.results |= metrics
         # Lightning averages what is logged at an epoch's end over processes; these are the same in each
-        self.log_dict({k: v for k, v in metrics.items()}, logger=False, sync_dist=True, batch_size=1)
-        if self.trainer.sanity_checking:
-            return
-        for logger in self.loggers:
-            logger.log_metrics({"epoch": self.current_epoch, **metrics}, step=max(self.global_step - 1, 0))
+        self.log_dict(metrics, logger=False, sync_dist=True, batch_size=1)
+        if not self.trainer.sanity_checking:
+            self._to_loggers(metrics, max(self.global_step - 1, 0))
 
     def log_step(self, loss: Tensor) -> None:
         """Logs loss and learning rate every `log_every_n_steps`; asking `self.log` at every step would cost 0.3 ms."""
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
-            self.log("train/loss_step", loss.detach(), prog_bar=True)
-            self.log("lr", self.current_lr, batch_size=1)
+            self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False)
+            self._to_loggers({"train/loss_step": loss.item(), "lr": self.current_lr}, self.global_step)
+
+    def _to_loggers(self, metrics: dict[str, float], step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": self.current_epoch, **metrics}, step=step)
 
     @property
     def current_lr(self) -> float:

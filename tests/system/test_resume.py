@@ -1,0 +1,174 @@
+"""A run that was stopped and resumed is bit for bit the run that was not."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from project import models
+from project.models import Backbone
+from project.runs.checkpoints import read_checkpoint
+from torch import nn
+
+
+def dropout_net(num_classes: int, image_size: int) -> Backbone:
+    """Small, with batch norm and with dropout, whose draws show when the random state is not restored."""
+    stage = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5))
+    return Backbone({"only": stage}, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8, num_classes)
+
+
+class StopAt(Callback):
+    """Sends this process a signal, once, at a step of training or of validation."""
+
+    def __init__(self, step: int, validating: bool = False, number: int = signal.SIGTERM) -> None:
+        self.step, self.validating, self.number, self.sent = step, validating, number, False
+
+    def _stop(self) -> None:
+        self.sent = True
+        os.kill(os.getpid(), self.number)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if not self.validating and trainer.global_step == self.step and not self.sent:
+            self._stop()
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if self.validating and trainer.global_step >= self.step and not self.sent:
+            self._stop()
+
+
+@pytest.fixture(autouse=True)
+def _dropout_net(monkeypatch):
+    monkeypatch.setitem(models.BACKBONES, "dropout_net", dropout_net)
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """Two classes of 24 noisy images."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for label in ("dark", "light"):
+        folder = tmp_path / "images" / label
+        folder.mkdir(parents=True)
+        for i in range(24):
+            pixels = random.integers(0, 200, (12, 12, 3)) + (55 if label == "light" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "images"
+
+
+def options(root: Path, images: Path, storage: str, *more: str) -> list[str]:
+    return [
+        "fit", "--model", "Classifier", "--model.backbone", "dropout_net",
+        "--data", "ImageFolder", "--data.root", str(images), "--data.image_size", "12", "--data.batch_size", "5",
+        "--data.eval_batch_size", "2", "--data.storage", storage, "--data.num_workers", "2",
+        "--data.augment.crop", "2", "--data.augment.flip", "true",
+        "--trainer.max_epochs", "4", "--trainer.log_every_n_steps", "1", "--trainer.accelerator", "cpu",
+        "--trainer.default_root_dir", str(root), "--name", "r", *more,
+    ]  # fmt: skip
+
+
+def stop(step: int, validating: bool = False, number: int = signal.SIGTERM) -> list[str]:
+    init = f'{{"step": {step}, "validating": {str(validating).lower()}, "number": {int(number)}}}'
+    return ["--trainer.callbacks", f'[{{"class_path": "{__name__}.StopAt", "init_args": {init}}}]']
+
+
+RESUME = ("--trainer.callbacks", "null")  # the checkpoint remembers the callback that stopped the run
+
+
+def outcome(run_directory: Path) -> tuple[dict, list[dict]]:
+    checkpoint = read_checkpoint(run_directory / "checkpoints" / "last.ckpt")
+    kept = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch")}
+    with open(run_directory / "metrics.csv") as file:
+        return kept, list(csv.DictReader(file))
+
+
+def assert_same(one, other, where="") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{where}/{i}")
+    else:
+        assert one == other, where
+
+
+# 39 training images: 8 batches an epoch; 5 validation images: 3 batches
+@pytest.mark.parametrize(
+    ("storage", "step", "validating"),
+    [
+        ("resident", 3, False),
+        ("resident", 11, False),
+        ("resident", 15, False),  # the last batch of the second epoch: validation begins, and is run again
+        ("resident", 8, True),
+        ("resident", 16, True),
+        ("stream", 11, False),
+        ("stream", 16, True),
+    ],
+)
+def test_stopped_and_resumed_run_equals_an_uninterrupted_one(run, tmp_path, images, storage, step, validating):
+    assert run(*options(tmp_path / "whole", images, storage)) == 0
+    assert run(*options(tmp_path / "cut", images, storage), *stop(step, validating)) == 143
+    cut = tmp_path / "cut" / "r" / "version_0"
+    assert read_checkpoint(cut / "checkpoints" / "last.ckpt")["global_step"] in (step, step + 1)
+    assert run(*options(tmp_path / "cut", images, storage), "--ckpt_path", "last", *RESUME) == 0
+    weights, rows = outcome(tmp_path / "whole" / "r" / "version_0")
+    weights_cut, rows_cut = outcome(cut)
+    assert_same(weights, weights_cut)
+    assert rows == rows_cut
+    assert not (tmp_path / "cut" / "r" / "version_1").exists()
+
+
+def test_resuming_from_the_end_of_an_epoch_is_exact(run, tmp_path, images):
+    assert run(*options(tmp_path / "whole", images, "resident")) == 0
+    # the schedule's length is the whole run's from the start
+    first = options(tmp_path / "cut", images, "resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR")
+    whole = options(tmp_path / "long", images, "resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR")
+    first[first.index("--trainer.max_epochs") + 1] = "2"
+    assert run(*first) == 0
+    assert run(*whole) == 0
+    again = [*whole, "--trainer.default_root_dir", str(tmp_path / "cut"), "--ckpt_path", "last"]
+    assert run(*again) == 0
+    weights, rows = outcome(tmp_path / "long" / "r" / "version_0")
+    weights_cut, rows_cut = outcome(tmp_path / "cut" / "r" / "version_0")
+    assert_same(weights, weights_cut)
+    assert rows == rows_cut
+
+
+def test_ctrl_c_stops_with_a_checkpoint(run, tmp_path, images):
+    assert run(*options(tmp_path, images, "resident"), *stop(3, number=signal.SIGINT)) == 130
+    assert read_checkpoint(tmp_path / "r" / "version_0" / "checkpoints" / "last.ckpt")["global_step"] == 4
+
+
+def test_auto_resumes_an_unfinished_run_and_starts_anew_after_a_finished_one(run, tmp_path, images):
+    base = [*options(tmp_path, images, "resident"), "--ckpt_path", "auto"]
+    versions = lambda: sorted(path.name for path in (tmp_path / "r").iterdir())  # noqa: E731
+    stopping = stop(3)
+    assert run(*base, *stopping) == 143
+    assert run(*base, *stopping) == 0  # the callback's own state is not saved, but the step has passed
+    assert versions() == ["version_0"]
+    assert run(*base) == 0
+    assert versions() == ["version_0", "version_1"]
+
+
+def test_command_line_beats_the_checkpoint_when_resuming(run, tmp_path, images):
+    assert run(*options(tmp_path, images, "resident"), *stop(3)) == 143
+    checkpoint = tmp_path / "r" / "version_0" / "checkpoints" / "last.ckpt"
+    more = ("--trainer.max_epochs", "6", "--model.label_smoothing", "0.2", *RESUME)
+    assert run("fit", "--ckpt_path", checkpoint, *more) == 0
+    resumed = read_checkpoint(checkpoint)
+    assert resumed["epoch"] == 5
+    assert resumed["hyper_parameters"]["label_smoothing"] == 0.2
+    assert resumed["config"]["model"]["init_args"]["label_smoothing"] == 0.2
+    assert resumed["config"]["data"]["init_args"]["batch_size"] == 5  # from the checkpoint
