@@ -86,7 +86,7 @@ class ImageDataModule(LightningDataModule):
         self.predict = predict
         self.seed = seed
         self._stores: dict[Split, Store] = {}
-        self._training_loader: Loader | None = None
+        self._loaders: list[Loader] = []
 
     # ---- what a data set says of itself
 
@@ -153,7 +153,7 @@ class ImageDataModule(LightningDataModule):
         """One line for each unreadable training file that was left out so far."""
         if "train" in self._stores:
             return self._stores["train"].skipped
-        return sorted(getattr(self._training_loader, "skipped", {}).values())
+        return sorted({line for loader in self._loaders for line in getattr(loader, "skipped", {}).values()})
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:
         """Number of samples and a hash of each split: tells which data a run saw."""
@@ -183,8 +183,7 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented."""
         overfitting = self.trainer.overfit_batches > 0
-        self._training_loader = self._loader("train", EvaluationOrder if overfitting else TrainingOrder)
-        return self._training_loader
+        return self._loader("train", EvaluationOrder if overfitting else TrainingOrder)
 
     def val_dataloader(self) -> Loader:
         """Every sample once, shared among the processes."""
@@ -201,11 +200,21 @@ class ImageDataModule(LightningDataModule):
         size = self.trainer.lightning_module.image_size
         order = EvaluationOrder(len(paths), min(self.eval_batch_size, 64), self.trainer.global_rank, self._world_size)
         workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
-        return StreamingLoader(samples, size, order, workers, self.seed)
+        return self._kept(StreamingLoader(samples, size, order, workers, self.seed))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Ends a streamed batch on the device; a resident one is ready."""
         return batch.augmented(self.augment) if isinstance(batch, Streamed) else batch
+
+    def teardown(self, stage: str) -> None:
+        """Ends worker processes."""
+        for loader in self._loaders:
+            loader.close()
+        self._loaders.clear()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Likewise when a run breaks off."""
+        self.teardown("")
 
     # ---- how
 
@@ -235,17 +244,23 @@ class ImageDataModule(LightningDataModule):
         augmentation = self.augment if training and order_class is TrainingOrder else None
         device: torch.device = self.trainer.strategy.root_device
         if self.resident:
-            return ResidentLoader(self._store(split), order, device, self.seed, augmentation)
-        return StreamingLoader(
-            self.splits[split],
-            self.image_size,
-            order,
-            self.num_workers,
-            self.seed,
-            augmentation,
-            skip_bad=self.skip_bad and training,
-            pin_memory=device.type == "cuda",
+            return self._kept(ResidentLoader(self._store(split), order, device, self.seed, augmentation))
+        return self._kept(
+            StreamingLoader(
+                self.splits[split],
+                self.image_size,
+                order,
+                self.num_workers,
+                self.seed,
+                augmentation,
+                skip_bad=self.skip_bad and training,
+                pin_memory=device.type == "cuda",
+            )
         )
+
+    def _kept(self, loader: Loader) -> Loader:
+        self._loaders.append(loader)
+        return loader
 
 
 def find_inputs(pattern: str | None) -> list[Path]:

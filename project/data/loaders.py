@@ -53,6 +53,9 @@ class Loader:
     def _batches(self, start: int) -> Iterator[Any]:
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Gives back what the loader holds; it yields nothing afterwards."""
+
     def state_dict(self) -> dict[str, int]:
         """Batches yielded in the current epoch."""
         return {"yielded": self._yielded}
@@ -160,7 +163,8 @@ class StreamingLoader(Loader):
         self.skip_bad = skip_bad
         self.skipped: dict[int, str] = {}
         self._keyed = _KeyedBatches(order)
-        self._loader = DataLoader(
+        self._iterator: Iterator[tuple[Streamed | None, dict[int, str]]] | None = None
+        self._loader: DataLoader | None = DataLoader(
             _Files(samples, size, seed, augmentation),
             batch_sampler=self._keyed,
             num_workers=num_workers,
@@ -171,9 +175,16 @@ class StreamingLoader(Loader):
             generator=torch.Generator(),
         )
 
+    def close(self) -> None:
+        """Ends the worker processes now, and not when the garbage collector comes by."""
+        self._loader = self._iterator = None
+
     def _batches(self, start: int) -> Iterator[Streamed]:
         self._keyed.start = start
-        for batch, errors in self._loader:
+        # the only reference to the workers' iterator, so that `close` ends them in mid-epoch too
+        self._iterator = iter(self._loader)
+        while (item := next(self._iterator, None)) is not None:
+            batch, errors = item
             if errors and not self.skip_bad:
                 raise DataError(next(iter(errors.values())))
             self.skipped.update(errors)
