@@ -82,6 +82,8 @@ def read_command(args: list[str]) -> Command:
         raise ConfigError(f"{' '.join(args)}: name a command first: {', '.join(VERBS)}")
     parser = build_parser(verb)
     path = _find_path(verb, args, parser)
+    if path is None and verb != "fit" and not {"-h", "--help"} & set(args):
+        raise CheckpointError(f"ckpt_path: {verb} needs trained weights; add --ckpt_path RUN, or best, or last")
     if path is None:
         command = Command(verb, args, parser, parser.parse_args(args[1:]))
     else:
@@ -96,8 +98,6 @@ def read_command(args: list[str]) -> Command:
 
 
 def _check_complete(command: Command) -> None:
-    if command.verb != "fit" and command.checkpoint is None:
-        raise CheckpointError(f"ckpt_path: {command.verb} needs trained weights; add --ckpt_path RUN, or best, or last")
     for section, example in (("model", "Classifier"), ("data", "ImageFolder --data.root DIR")):
         if command.config.get(section) is None:
             raise ConfigError(f"{section}: none is given; add --config configs/TASK/NAME.yaml, "

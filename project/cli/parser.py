@@ -89,7 +89,7 @@ def build_parser(verb: str) -> Parser:
 def root_parser() -> Parser:
     """All commands in one parser, for `--help` and for shell completion."""
     set_parsing_settings(add_print_completion_argument=True)
-    parser = Parser(prog="python -m project", description=project.__doc__, version=f"project {__version__}")
+    parser = Parser(prog="project", description=project.__doc__, version=f"project {__version__}")
     commands = parser.add_subcommands(required=True, dest="command")
     for verb, text in VERBS.items():
         commands.add_subcommand(verb, build_parser(verb), help=text)

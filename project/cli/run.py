@@ -21,7 +21,7 @@ from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.cli.command import Command, read_command
 from project.data.base import find_inputs
-from project.errors import CheckpointError, ConfigError, DataError
+from project.errors import CheckpointError, ConfigError, DataError, UserError
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory
 from project.runs.loggers import standing_loggers
@@ -52,18 +52,32 @@ def _run(command: Command) -> None:
     quiet_lightning()
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
     seed_everything(command.config.seed, workers=True, verbose=False)
-    objects = command.parser.instantiate(command.config)
-    data, task = objects.data, objects.model
-    _check_identity(command, task, data)
-    run = _run_directory(command)
-    trainer = _build_trainer(command, objects, run)
-    if run and trainer.is_global_zero:
-        _describe(command, run, data)
-    verb = getattr(trainer, command.verb)
-    options = {"return_predictions": False} if command.verb == "predict" else {}
-    verb(task, datamodule=data, ckpt_path=command.checkpoint_path, weights_only=True, **options)
+    objects = _instantiate(command)
+    _check_identity(command, objects.model, objects.data)
+    run, is_new = _run_directory(command)
+    try:
+        trainer = _build_trainer(command, objects, run)
+        if run and trainer.is_global_zero:
+            _describe(command, run, objects.data)
+        start = getattr(trainer, command.verb)
+        options = {"return_predictions": False} if command.verb == "predict" else {}
+        start(objects.model, datamodule=objects.data, ckpt_path=command.checkpoint_path, weights_only=True, **options)
+    except BaseException:
+        if run and is_new:
+            run.discard_if_empty()
+        raise
     if run and trainer.is_global_zero:
         _conclude(command, run, trainer)
+
+
+def _instantiate(command: Command) -> Namespace:
+    try:
+        return command.parser.instantiate(command.config)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__ or cause.__context__  # jsonargparse wraps what a constructor raises
+        raise cause or error from None
 
 
 def _check_identity(command: Command, task: Task, data: LightningDataModule) -> None:
@@ -92,18 +106,18 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _run_directory(command: Command) -> RunDirectory | None:
-    """Where this command writes: its own, the checkpoint's, or nothing in a `fast_dev_run`.
+def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
+    """Where this command writes, and whether it was made now: its own, the checkpoint's, or none in a `fast_dev_run`.
 
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
     if command.config.trainer.fast_dev_run or rank_zero_only.rank != 0:
-        return None
+        return None, False
     resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
     if resumed and (command.verb == "fit" or command.config.trainer.default_root_dir is None):
         resumed.check_writable()
-        return resumed
-    return RunDirectory.create(command.root, command.name)
+        return resumed, False
+    return RunDirectory.create(command.root, command.name), True
 
 
 def _describe(command: Command, run: RunDirectory, data: LightningDataModule) -> None:
@@ -130,7 +144,10 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         _set_length(options, objects)
     else:
         options["enable_model_summary"] = False
-    return Trainer(**options)
+    try:
+        return Trainer(**options)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"trainer: {error}") from None
 
 
 def _standing_callbacks(

@@ -1,0 +1,397 @@
+"""Measures what this codebase claims about speed, as ratios side by side in one run.
+
+    python scripts/benchmark.py [input] [trainer] [recipe]
+
+Each part measures its candidates in turn, several rounds over, so that another program on the machine slows all of
+them alike, and takes each one's best round. Results go to `docs/benchmarks.json` and `docs/benchmarks.md`, with the
+machine and the libraries' versions; parts that were not run keep their earlier results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that `python scripts/benchmark.py` finds the project without installing it
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+from PIL import Image
+from project.cli import main as project_main
+from project.data import Digits, ImageDataModule
+from project.data.augment import Augmentation
+from project.data.loaders import ResidentLoader
+from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.samples import Samples
+from project.data.store import Store
+from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from project.runs.provenance import collect_provenance
+from project.tasks import Classifier
+from torch import nn
+from torchvision import transforms
+from torchvision.transforms import v2
+
+Row = dict[str, Any]
+
+
+def best_of(rounds: int, candidates: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """The smallest result of each candidate over interleaved rounds."""
+    results: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, measure in candidates.items():
+            results[name].append(measure())
+    return {name: min(values) for name, values in results.items()}
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+# ---- input
+
+
+def measure_input() -> list[Row]:
+    """Crop, flip and normalise at 32 × 32, images/s on one core, against per-sample transforms."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (16384, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    few = 2048
+    pil_images = [Image.fromarray(image.numpy()) for image in pixels[:few]]
+    tensors = [image.permute(2, 0, 1).contiguous() for image in pixels[:few]]
+    pil = transforms.Compose(
+        [
+            transforms.RandomCrop(32, 4, padding_mode="reflect"),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    per_sample_v2 = v2.Compose(
+        [
+            v2.RandomCrop(32, 4, padding_mode="reflect"),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    store = Store(pixels, torch.zeros(len(pixels), dtype=torch.int64), [])
+    normalize = Normalize(list(IMAGENET_MEAN), list(IMAGENET_STD))
+    cpu = torch.device("cpu")
+    batched = ResidentLoader(store, TrainingOrder(len(pixels), 512, 0), cpu, 0, Augmentation(crop=4, flip=True))
+    gathered = ResidentLoader(store, EvaluationOrder(len(pixels), 512), cpu, 0)
+
+    def consume(loader: ResidentLoader) -> None:
+        for batch in loader:
+            normalize(batch.images)
+
+    times = best_of(
+        5,
+        {
+            "PIL, per sample": lambda: seconds(lambda: torch.stack([pil(x) for x in pil_images])) / few,
+            "torchvision v2, per sample": lambda: seconds(lambda: torch.stack([per_sample_v2(x) for x in tensors]))
+            / few,
+            "batched, parameters per sample": lambda: seconds(lambda: consume(batched)) / len(pixels),
+            "gather and normalise alone": lambda: seconds(lambda: consume(gathered)) / len(pixels),
+        },
+    )
+    baseline = times["PIL, per sample"]
+    return [{"pipeline": k, "images/s": round(1 / t), "times PIL": round(baseline / t, 1)} for k, t in times.items()]
+
+
+# ---- trainer
+
+
+class EpochTimer(Callback):
+    """Time of each epoch's training batches, without validation and checkpoints."""
+
+    per_step: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:
+            EpochTimer.per_step.append((time.perf_counter() - self._start) / trainer.num_training_batches)
+
+
+def measure_trainer() -> list[Row]:
+    """`python -m project fit` against a plain loop: the same network, data, batches, optimizer and schedule."""
+    torch.set_num_threads(2)
+    rows = []
+    for label, image_size, batch_size, width, epochs in (
+        ("steps of tens of milliseconds", 32, 64, 32, 3),
+        ("tiny steps, all overhead", 8, 8, 4, 3),
+    ):
+        times = best_of(
+            5,
+            {
+                "plain": lambda s=image_size, b=batch_size, w=width, e=epochs: _plain_loop(s, b, w, e),
+                "fit": lambda s=image_size, b=batch_size, w=width, e=epochs: _fit(s, b, w, e),
+            },
+        )
+        rows.append(
+            {
+                "case": label,
+                "plain ms/step": round(1e3 * times["plain"], 3),
+                "fit ms/step": round(1e3 * times["fit"], 3),
+                "ratio": round(times["fit"] / times["plain"], 3),
+                "added ms/step": round(1e3 * (times["fit"] - times["plain"]), 3),
+            }
+        )
+    return rows
+
+
+_MODEL = {"backbone": "small_resnet", "label_smoothing": 0.1}
+
+
+def _plain_loop(image_size: int, batch_size: int, width: int, epochs: int) -> float:
+    """The best epoch's time a step, in seconds."""
+    torch.manual_seed(0)
+    data = Digits(image_size=image_size, batch_size=batch_size, augment=Augmentation(shift=1))
+    task = Classifier(data.class_names, image_size, backbone_options={"width": width}, **_MODEL)
+    store = data._store("train")
+    order = TrainingOrder(len(store.labels), batch_size, 0)
+    loader = ResidentLoader(store, order, torch.device("cpu"), 0, data.augment)
+    optimizer = task.make_optimizer(task.parameters())
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer)
+    task.train()
+    per_step = []
+    for epoch in range(epochs):
+        order.set_epoch(epoch)
+        start = time.perf_counter()
+        for batch in loader:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(task(batch.images), batch.labels, label_smoothing=0.1)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        per_step.append((time.perf_counter() - start) / len(loader))
+    return min(per_step)
+
+
+def _fit(image_size: int, batch_size: int, width: int, epochs: int) -> float:
+    EpochTimer.per_step.clear()
+    with tempfile.TemporaryDirectory() as root:
+        project_main(
+            ["fit", "--model", "Classifier", "--model.label_smoothing", "0.1"]
+            + ["--model.backbone_options", json.dumps({"width": width})]
+            + ["--data", "Digits", "--data.image_size", str(image_size), "--data.batch_size", str(batch_size)]
+            + ["--data.augment.shift", "1", "--trainer.max_epochs", str(epochs), "--trainer.precision", "32-true"]
+            + ["--trainer.accelerator", "cpu", "--trainer.default_root_dir", root, "--progress", "none"]
+            + ["--trainer.enable_model_summary", "false"]
+            + ["--trainer.callbacks", json.dumps([{"class_path": "__main__.EpochTimer"}])]
+        )
+    return min(EpochTimer.per_step)
+
+
+# ---- recipe
+
+
+def measure_recipe() -> list[Row]:
+    """Time to accuracy on 25,200 colour images of 36 classes: the article's script and `imagefolder.yaml`."""
+    from scene_characters import make_scene_characters
+
+    torch.set_num_threads(2)
+    folder = Path(tempfile.gettempdir(), "scene-characters")
+    if not (folder / "test").exists():
+        make_scene_characters(folder)
+    start = time.perf_counter()
+    accuracy = _article_script(folder)
+    article = time.perf_counter() - start
+    rows = [{"recipe": "the article's script", "test accuracy": accuracy, "seconds": round(article)}]
+    with tempfile.TemporaryDirectory() as root:
+        start = time.perf_counter()
+        config = str(ROOT / "configs" / "classifier" / "imagefolder.yaml")
+        common = ["--config", config, "--data.root", str(folder), "--trainer.default_root_dir", root]
+        project_main(["fit", *common, "--data.cache_dir", root])
+        ours = time.perf_counter() - start
+        project_main(["test", *common, "--data.cache_dir", root, "--ckpt_path", "best"])
+        metrics = json.loads(next(Path(root).rglob("test_metrics.json")).read_text())
+    rows.append(
+        {
+            "recipe": "configs/classifier/imagefolder.yaml",
+            "test accuracy": round(metrics["test/accuracy"], 4),
+            "seconds": round(ours),
+        }
+    )
+    return rows
+
+
+def _article_script(folder: Path, epochs: int = 10) -> float:
+    """The usual script: images from files through PIL, SGD 0.01 with momentum 0.9, ten epochs, no augmentation."""
+    from project.models.simple_cnn import simple_cnn
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+
+    torch.manual_seed(0)
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
+    splits = {split: ImageFolder(folder / split, transform) for split in ("train", "test")}
+    network = simple_cnn(len(splits["train"].classes), 32)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(epochs):
+        for images, labels in DataLoader(splits["train"], 64, shuffle=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+    network.eval()
+    with torch.inference_mode():
+        right = [network(images).argmax(1).eq(labels) for images, labels in DataLoader(splits["test"], 256)]
+    return round(float(np.mean(torch.cat(right).numpy())), 4)
+
+
+# ---- gpu
+
+
+def measure_gpu() -> list[Row]:
+    """On a GPU, in bf16: `fit` on images that live there against the same network fed one synthetic batch."""
+    device = torch.device("cuda")
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (51200, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 10, (51200,), generator=generator)
+    rows = []
+    for width in (32, 64):
+        times = best_of(
+            3,
+            {
+                "synthetic": lambda w=width: _gpu_loop(None, None, w, device),
+                "resident": lambda w=width: _gpu_loop(pixels, labels, w, device),
+                "fit": lambda w=width: _gpu_fit(pixels, labels, w),
+            },
+        )
+        images = {f"{name} images/s": round(512 / t) for name, t in times.items()}
+        rows.append({"small_resnet width": width, **images, "fit / synthetic": round(times["synthetic"] / times["fit"], 2)})
+    return rows
+
+
+def _gpu_loop(pixels: torch.Tensor | None, labels: torch.Tensor | None, width: int, device: torch.device) -> float:
+    """The best epoch's time a step of 512 images, in seconds; one batch over and over without `pixels`."""
+    task = Classifier(list("0123456789"), 32, backbone_options={"width": width}).to(device).train()
+    optimizer = task.make_optimizer(task.parameters())
+    if pixels is None:
+        batch = torch.zeros(512, 32, 32, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+        batches = [(batch, torch.zeros(512, dtype=torch.int64, device=device))] * 100
+    else:
+        order = TrainingOrder(len(pixels), 512, 0)
+        augmentation = Augmentation(crop=4, flip=True)
+        loader = ResidentLoader(Store(pixels, labels, []), order, device, 0, augmentation)
+    per_step = []
+    for _ in range(4):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for images, targets, *_ in batches if pixels is None else loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = nn.functional.cross_entropy(task(images), targets)
+            loss.backward()
+            optimizer.step()
+        torch.cuda.synchronize()
+        per_step.append((time.perf_counter() - start) / 100)
+    return min(per_step)
+
+
+class _Tensors(ImageDataModule):
+    """Images that are in memory already."""
+
+    def __init__(self, pixels: torch.Tensor, labels: torch.Tensor, **options: Any) -> None:
+        super().__init__(**options)
+        self.pixels, self.labels = pixels, labels
+
+    @property
+    def class_names(self) -> list[str]:
+        return list("0123456789")
+
+    def load_splits(self) -> dict[str, Samples]:
+        everything = Samples(self.pixels.numpy(), self.labels.numpy(), "train")
+        return {"train": everything, "val": everything.take(np.arange(512), "val")}
+
+
+class _SynchronizedTimer(EpochTimer):
+    """Waits for the device at both ends of an epoch, and counts every other wait as an error."""
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        torch.cuda.synchronize()
+        super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        torch.cuda.set_sync_debug_mode("error" if 1 <= batch_idx < trainer.num_training_batches - 1 else "default")
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 == trainer.num_training_batches:
+            torch.cuda.synchronize()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+def _gpu_fit(pixels: torch.Tensor, labels: torch.Tensor, width: int) -> float:
+    EpochTimer.per_step.clear()
+    augmentation = Augmentation(crop=4, flip=True)
+    data = _Tensors(pixels, labels, image_size=32, batch_size=512, augment=augmentation)
+    task = Classifier(data.class_names, 32, backbone_options={"width": width})
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {"accelerator": "gpu", "devices": 1, "precision": "bf16-mixed", "log_every_n_steps": 10**6, **quiet}
+    trainer = Trainer(max_epochs=4, callbacks=[_SynchronizedTimer()], num_sanity_val_steps=0, **options)
+    trainer.fit(task, datamodule=data)
+    return min(EpochTimer.per_step)
+
+
+# ---- report
+
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "input": measure_input,
+    "trainer": measure_trainer,
+    "recipe": measure_recipe,
+} | ({"gpu": measure_gpu} if torch.cuda.is_available() else {})
+
+
+def main() -> None:
+    """Runs the parts that are named, or all, and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"among {', '.join(PARTS)}; all by default")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.json")
+    arguments = parser.parse_args()
+    for part in set(arguments.parts) - set(PARTS):
+        parser.error(f"there is no part '{part}' among {', '.join(PARTS)}")
+    results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    for part in arguments.parts or PARTS:
+        rows = PARTS[part]()
+        where = collect_provenance([], {})
+        results[part] = {
+            "what": PARTS[part].__doc__.splitlines()[0],
+            "rows": rows,
+            "where": {key: where[key] for key in ("time", "git", "python", "libraries", "hardware")},
+        }
+        print(_table(rows), flush=True)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+    arguments.output.with_suffix(".md").write_text(_report(results))
+
+
+def _table(rows: list[Row]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _report(results: dict[str, Any]) -> str:
+    text = "# Benchmarks\n\nWritten by `python scripts/benchmark.py`: ratios measured side by side in one run.\n"
+    for part, result in results.items():
+        where = result["where"]
+        machine = f"{where['hardware']['cpu']}, {where['hardware']['cores']} cores"
+        gpus = ", ".join(where["hardware"]["gpus"])
+        libraries = ", ".join(f"{name} {version}" for name, version in where["libraries"].items())
+        text += f"\n## {part}\n\n{result['what']}\n\n{_table(result['rows'])}\n\n"
+        text += f"{machine}{', ' + gpus if gpus else ''}; {libraries}; {where['time'][:10]}.\n"
+    return text
+
+
+if __name__ == "__main__":
+    main()
