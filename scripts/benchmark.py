@@ -23,14 +23,13 @@ sys.path.insert(0, str(ROOT))  # so that `python scripts/benchmark.py` finds the
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from PIL import Image
 from project.cli import main as project_main
-from project.data import Digits, ImageDataModule
+from project.data import Digits
 from project.data.augment import Augmentation
 from project.data.loaders import ResidentLoader
 from project.data.order import EvaluationOrder, TrainingOrder
-from project.data.samples import Samples
 from project.data.store import Store
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.runs.provenance import collect_provenance
@@ -250,107 +249,13 @@ def _article_script(folder: Path, epochs: int = 10) -> float:
     return round(float(np.mean(torch.cat(right).numpy())), 4)
 
 
-# ---- gpu
-
-
-def measure_gpu() -> list[Row]:
-    """On a GPU, in bf16: `fit` on images that live there against the same network fed one synthetic batch."""
-    device = torch.device("cuda")
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (51200, 32, 32, 3), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 10, (51200,), generator=generator)
-    rows = []
-    for width in (32, 64):
-        times = best_of(
-            3,
-            {
-                "synthetic": lambda w=width: _gpu_loop(None, None, w, device),
-                "resident": lambda w=width: _gpu_loop(pixels, labels, w, device),
-                "fit": lambda w=width: _gpu_fit(pixels, labels, w),
-            },
-        )
-        images = {f"{name} images/s": round(512 / t) for name, t in times.items()}
-        rows.append({"small_resnet width": width, **images, "fit / synthetic": round(times["synthetic"] / times["fit"], 2)})
-    return rows
-
-
-def _gpu_loop(pixels: torch.Tensor | None, labels: torch.Tensor | None, width: int, device: torch.device) -> float:
-    """The best epoch's time a step of 512 images, in seconds; one batch over and over without `pixels`."""
-    task = Classifier(list("0123456789"), 32, backbone_options={"width": width}).to(device).train()
-    optimizer = task.make_optimizer(task.parameters())
-    if pixels is None:
-        batch = torch.zeros(512, 32, 32, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
-        batches = [(batch, torch.zeros(512, dtype=torch.int64, device=device))] * 100
-    else:
-        order = TrainingOrder(len(pixels), 512, 0)
-        augmentation = Augmentation(crop=4, flip=True)
-        loader = ResidentLoader(Store(pixels, labels, []), order, device, 0, augmentation)
-    per_step = []
-    for _ in range(4):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for images, targets, *_ in batches if pixels is None else loader:
-            optimizer.zero_grad()
-            with torch.autocast("cuda", torch.bfloat16):
-                loss = nn.functional.cross_entropy(task(images), targets)
-            loss.backward()
-            optimizer.step()
-        torch.cuda.synchronize()
-        per_step.append((time.perf_counter() - start) / 100)
-    return min(per_step)
-
-
-class _Tensors(ImageDataModule):
-    """Images that are in memory already."""
-
-    def __init__(self, pixels: torch.Tensor, labels: torch.Tensor, **options: Any) -> None:
-        super().__init__(**options)
-        self.pixels, self.labels = pixels, labels
-
-    @property
-    def class_names(self) -> list[str]:
-        return list("0123456789")
-
-    def load_splits(self) -> dict[str, Samples]:
-        everything = Samples(self.pixels.numpy(), self.labels.numpy(), "train")
-        return {"train": everything, "val": everything.take(np.arange(512), "val")}
-
-
-class _SynchronizedTimer(EpochTimer):
-    """Waits for the device at both ends of an epoch, and counts every other wait as an error."""
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        torch.cuda.synchronize()
-        super().on_train_epoch_start(trainer, pl_module)
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        torch.cuda.set_sync_debug_mode("error" if 1 <= batch_idx < trainer.num_training_batches - 1 else "default")
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx + 1 == trainer.num_training_batches:
-            torch.cuda.synchronize()
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-
-def _gpu_fit(pixels: torch.Tensor, labels: torch.Tensor, width: int) -> float:
-    EpochTimer.per_step.clear()
-    augmentation = Augmentation(crop=4, flip=True)
-    data = _Tensors(pixels, labels, image_size=32, batch_size=512, augment=augmentation)
-    task = Classifier(data.class_names, 32, backbone_options={"width": width})
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    options = {"accelerator": "gpu", "devices": 1, "precision": "bf16-mixed", "log_every_n_steps": 10**6, **quiet}
-    trainer = Trainer(max_epochs=4, callbacks=[_SynchronizedTimer()], num_sanity_val_steps=0, **options)
-    trainer.fit(task, datamodule=data)
-    return min(EpochTimer.per_step)
-
-
 # ---- report
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "input": measure_input,
     "trainer": measure_trainer,
     "recipe": measure_recipe,
-} | ({"gpu": measure_gpu} if torch.cuda.is_available() else {})
+}
 
 
 def main() -> None:
