@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from project.cli import main
 
 
@@ -48,3 +55,81 @@ def fails(run, capsys):
         return lines[0]
 
     return run_and_read
+
+
+# ---- small real things to try it on
+
+
+def _image_tree(folder: Path, count: int = 20, size: int = 12, classes: tuple[str, ...] = ("a", "b", "c")) -> Path:
+    random = np.random.default_rng(0)
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            noise = random.integers(0, 60, (size, size, 3)) + 190 * label // max(len(classes) - 1, 1)
+            Image.fromarray(noise.astype(np.uint8)).save(folder / name / f"{i:02}.png")
+    return folder
+
+
+def _fit_options(images: Path, root: Path, *more: object) -> list[str]:
+    options = [
+        "fit", "--model", "Classifier", "--model.backbone_options", '{"width": 4}',
+        "--data", "ImageFolder", "--data.root", images, "--data.image_size", 12, "--data.batch_size", 16,
+        "--data.num_workers", 1, "--trainer.max_epochs", 2, "--trainer.accelerator", "cpu", "--trainer.devices", 1,
+        "--trainer.precision", "32-true", "--trainer.enable_model_summary", "false",
+        "--trainer.default_root_dir", root, "--name", "r", *more,
+    ]  # fmt: skip
+    return [str(option) for option in options]
+
+
+@pytest.fixture(scope="session")
+def image_tree() -> Callable[..., Path]:
+    """Makes `folder/CLASS/NN.png`, noise that is brighter from class to class: (folder, count, size, classes)."""
+    return _image_tree
+
+
+@pytest.fixture(scope="session")
+def fit_options() -> Callable[..., list[str]]:
+    """The arguments of a fit of half a second on an image folder: (images, root, *more). Its run is `r`."""
+    return _fit_options
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """Three classes of 20 noisy images: 16 a class to train on, 2 each for validation and test."""
+    return _image_tree(tmp_path / "images")
+
+
+@pytest.fixture(scope="session")
+def _trained_once(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    images = _image_tree(folder / "images")
+    main([*_fit_options(images, folder / "runs", "--data.cache_dir", folder / "cache"), "--progress", "none"])
+    return folder / "runs" / "r" / "version_0"
+
+
+@pytest.fixture
+def trained(_trained_once, tmp_path) -> Path:
+    """The directory of a finished run, the test's own copy; its images lie in `trained_images`."""
+    return Path(shutil.copytree(_trained_once, tmp_path / "runs" / "r" / "version_0"))
+
+
+@pytest.fixture
+def trained_images(_trained_once) -> Path:
+    """What `trained` was trained on; not to be written to."""
+    return _trained_once.parents[2] / "images"
+
+
+@pytest.fixture
+def small_files_only() -> Callable[[int], object]:
+    """A full disk: inside `with small_files_only(n):` no file can grow beyond n bytes."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

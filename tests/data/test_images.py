@@ -1,0 +1,246 @@
+"""Image files of every mode, rotation and fault, against what numpy says their pixels are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from project.data.images import find_images, load_square, open_rgb, shorter_sides, to_rgb, to_square
+from project.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+GREY = RANDOM.integers(0, 256, (4, 5), np.uint8)
+DEEP = RANDOM.integers(0, 65536, (4, 5), np.uint16)
+COLOUR = RANDOM.integers(0, 256, (4, 5, 3), np.uint8)
+ALPHA = np.array([0, 1, 127, 254, 255] * 4, np.uint8).reshape(4, 5)
+PALETTE = RANDOM.integers(0, 256, (256, 3), np.uint8)
+INDEX = RANDOM.integers(0, 4, (4, 5), np.uint8)
+CMYK = RANDOM.integers(0, 256, (4, 5, 4), np.uint8)
+
+
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values[..., None], 3, -1).astype(np.uint8)
+
+
+def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = alpha[..., None] / 255
+    return np.round(colour * share + 255 * (1 - share)).astype(np.uint8)
+
+
+def paletted() -> Image.Image:
+    image = Image.fromarray(INDEX, "L").convert("L")
+    image.putpalette(PALETTE.tobytes())
+    return image
+
+
+def cmyk_to_rgb(cmyk: np.ndarray) -> np.ndarray:
+    light = 255.0 - cmyk[..., 3:]
+    return (light - np.floor(cmyk[..., :3] * light / 255 + 0.5)).astype(np.uint8)
+
+
+def pgm(values: np.ndarray) -> bytes:
+    return b"P5\n5 4\n65535\n" + values.astype(">u2").tobytes()
+
+
+MODES = {
+    "L": (Image.fromarray(GREY), "png", {}, grey(GREY)),
+    "L, one value transparent": (
+        Image.fromarray(GREY), "png", {"transparency": int(GREY[1, 2])},
+        over_white(grey(GREY), np.where(GREY == GREY[1, 2], 0, 255)),
+    ),
+    "LA": (Image.fromarray(np.stack([GREY, ALPHA], -1), "LA"), "png", {}, over_white(grey(GREY), ALPHA)),
+    "P": (paletted(), "png", {}, PALETTE[INDEX]),
+    "P, one index transparent": (
+        paletted(), "png", {"transparency": 2}, over_white(PALETTE[INDEX], np.where(INDEX == 2, 0, 255)),
+    ),
+    "P, an alpha for each index": (
+        paletted(), "png", {"transparency": bytes([0, 90, 200, 255])},
+        over_white(PALETTE[INDEX], np.array([0, 90, 200, 255])[INDEX]),
+    ),
+    "P of a GIF": (
+        paletted(), "gif", {"transparency": 1}, over_white(PALETTE[INDEX], np.where(INDEX == 1, 0, 255)),
+    ),
+    "1": (Image.fromarray(GREY > 127), "png", {}, grey(np.where(GREY > 127, 255, 0))),
+    "RGB": (Image.fromarray(COLOUR), "png", {}, COLOUR),
+    "RGB, one colour transparent": (
+        Image.fromarray(COLOUR), "png", {"transparency": tuple(COLOUR[0, 3].tolist())},
+        over_white(COLOUR, np.where((COLOUR == COLOUR[0, 3]).all(-1), 0, 255)),
+    ),
+    "RGBA": (Image.fromarray(np.dstack([COLOUR, ALPHA])), "png", {}, over_white(COLOUR, ALPHA)),
+    "CMYK": (Image.fromarray(CMYK, "CMYK"), "tif", {}, cmyk_to_rgb(CMYK)),
+    "I;16": (Image.fromarray(DEEP), "png", {}, grey(DEEP >> 8)),
+    "I;16, one value transparent": (
+        Image.fromarray(DEEP), "png", {"transparency": int(DEEP[1, 2])},
+        over_white(grey(DEEP >> 8), np.where(DEEP == DEEP[1, 2], 0, 255)),
+    ),
+    "I;16 of a TIFF": (Image.fromarray(DEEP), "tif", {}, grey(DEEP >> 8)),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", MODES)
+def test_every_mode_becomes_rgb(name, tmp_path):
+    image, extension, options, expected = MODES[name]
+    path = tmp_path / f"image.{extension}"
+    image.save(path, **options)
+    opened = open_rgb(path)
+    assert opened.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(opened), expected)
+
+
+def test_16_bit_pgm_keeps_its_upper_bits(tmp_path):
+    path = tmp_path / "image.pgm"
+    path.write_bytes(pgm(DEEP))
+    np.testing.assert_array_equal(np.asarray(open_rgb(path)), grey(DEEP >> 8))
+
+
+def test_big_endian_16_bits_keep_their_upper_bits():
+    image = Image.frombytes("I;16B", (5, 4), DEEP.astype(">u2").tobytes())
+    np.testing.assert_array_equal(np.asarray(to_rgb(image)), grey(DEEP >> 8))
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("I", np.int32), ("F", np.float32)])
+def test_32_bit_images_are_refused(mode, dtype, tmp_path):
+    path = tmp_path / "image.tif"
+    Image.fromarray(GREY.astype(dtype)).save(path)
+    with pytest.raises(DataError, match=f"mode {mode}") as caught:
+        open_rgb(path)
+    assert_one_line_naming(caught.value, path)
+
+
+ROTATIONS = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", ROTATIONS)
+@pytest.mark.parametrize("pixels", [COLOUR, DEEP], ids=["RGB", "I;16"])
+def test_exif_rotation_is_applied(orientation, pixels, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
+    expected = ROTATIONS[orientation](pixels if pixels.ndim == 3 else grey(pixels >> 8))
+    np.testing.assert_array_equal(np.asarray(open_rgb(tmp_path / "image.png")), expected)
+
+
+def assert_one_line_naming(error: DataError, path: Path) -> None:
+    assert str(error).startswith(f"{path}: ")
+    assert "\n" not in str(error)
+    assert error.__suppress_context__, "a traceback would show the decoder's own error"
+
+
+def encoded(extension: str) -> bytes:
+    path = Path(os.environ["XDG_CACHE_HOME"]).parent / f"whole.{extension}"
+    Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tif", "bmp"])
+@pytest.mark.parametrize("share", [0.03, 0.5, 0.9])
+def test_a_truncated_file_is_one_line(extension, share, tmp_path):
+    whole = encoded(extension)
+    path = tmp_path / f"cut.{extension}"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(DataError, match=r"cannot be read \((damaged: .+|not an image)\)") as caught:
+        load_square(path, 8)
+    assert_one_line_naming(caught.value, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", r"empty \(0 bytes\)"), (b"not pixels at all\n", "not an image"), (None, "there is no such file")],
+)
+def test_an_empty_a_text_and_an_absent_file_are_one_line(content, reason, tmp_path):
+    path = tmp_path / "image.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=reason) as caught:
+        load_square(path, 8)
+    assert_one_line_naming(caught.value, path)
+
+
+def resized(pixels: np.ndarray, size: int, axis: int, start: float, side: float) -> np.ndarray:
+    """One axis of an antialiased bilinear resize, in float64, rounded to whole levels."""
+    pixels = np.moveaxis(pixels.astype(float), axis, 0)
+    scale = side / size
+    support = max(scale, 1.0)
+    rows = []
+    for i in range(size):
+        centre = start + (i + 0.5) * scale
+        weights = np.maximum(0, 1 - np.abs(np.arange(len(pixels)) + 0.5 - centre) / support)
+        rows.append(np.tensordot(weights / weights.sum(), pixels, 1))
+    return np.moveaxis(np.floor(np.array(rows) + 0.5), 0, axis)
+
+
+@pytest.mark.parametrize("shape", [(37, 23), (23, 37), (64, 48), (5, 5), (7, 4), (1, 9), (16, 31)])
+def test_the_central_square_is_scaled_with_antialiasing(shape):
+    pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
+    side = min(shape)
+    expected = resized(pixels, 16, 1, (shape[1] - side) / 2, side)
+    expected = resized(expected, 16, 0, (shape[0] - side) / 2, side)
+    np.testing.assert_array_equal(to_square(Image.fromarray(pixels), 16), expected)
+
+
+@pytest.mark.parametrize("factor", [(3, 2), (2, 3), (4, 4)])
+@pytest.mark.parametrize("base", [4, 40], ids=["enlarged", "reduced"])
+def test_it_is_the_centre_of_the_whole_image_scaled(factor, base):
+    width, height = (side * base // 2 for side in factor)
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8))
+    scale = 20 / min(width, height)
+    whole = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
+    left, top = (whole.width - 20) // 2, (whole.height - 20) // 2
+    np.testing.assert_array_equal(to_square(image, 20), np.asarray(whole)[top : top + 20, left : left + 20])
+
+
+def test_the_right_size_keeps_its_pixels():
+    np.testing.assert_array_equal(to_square(Image.fromarray(COLOUR[:4, :4]), 4), COLOUR[:4, :4])
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 300), (300, 400), (129, 640), (65, 65), (50, 40)])
+def test_a_draft_is_smaller_but_never_below_twice_the_size(width, height, tmp_path):
+    ramp = np.add.outer(np.linspace(0, 120, height), np.linspace(0, 120, width))
+    path = tmp_path / "image.jpg"
+    Image.fromarray(grey(ramp)).save(path, quality=98)
+    draft = open_rgb(path, draft_size=32)
+    reduction = max(power for power in (1, 2, 4, 8) if power == 1 or min(width, height) // power >= 64)
+    assert draft.size == (-(-width // reduction), -(-height // reduction))
+    # a ramp has no detail to lose, so the reduced decoding gives the same square up to JPEG's rounding
+    full = to_square(open_rgb(path), 32).astype(int)
+    assert np.abs(load_square(path, 32) - full).max() <= 2
+
+
+def test_find_images_goes_to_the_bottom_and_leaves_out_what_is_hidden(tmp_path):
+    wanted = ["a.png", "b/deep/er/c.JPEG", "b/z.Tif", "c.webp"]
+    for name in [*wanted, "notes.txt", "png", ".hidden.png", ".cache/a.png", "b/.thumbs/a.png", "a.png.part"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_images(tmp_path) == [tmp_path / name for name in wanted]
+
+
+def test_find_images_follows_links_and_finds_each_file_once_in_a_loop(tmp_path):
+    for name in ("set/own.png", "elsewhere/linked.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "set/other").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/loop").symlink_to(tmp_path / "set")
+    assert find_images(tmp_path / "set") == [tmp_path / "set/other/linked.png", tmp_path / "set/own.png"]
+
+
+def test_shorter_sides_leaves_out_what_cannot_be_read(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for path, size in zip(paths, [(9, 4), (3, 8), (5, 5), (100, 100)], strict=True):
+        Image.new("RGB", size).save(path)
+    paths[1].write_text("not an image")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses the last one as a decompression bomb
+    assert list(shorter_sides(paths)) == [4, 5]
