@@ -81,7 +81,7 @@ def read_command(args: list[str]) -> Command:
         root_parser().parse_args(args or ["--help"])
         raise ConfigError(f"{' '.join(args)}: name a command first: {', '.join(VERBS)}")
     parser = build_parser(verb)
-    path = _find_path(verb, args, parser)
+    path = _find_path(verb, args)
     if path is None and verb != "fit" and not {"-h", "--help"} & set(args):
         raise CheckpointError(f"ckpt_path: {verb} needs trained weights; add --ckpt_path RUN, or best, or last")
     if path is None:
@@ -104,7 +104,7 @@ def _check_complete(command: Command) -> None:
                               f"or --{section} {example}")  # fmt: skip
 
 
-def _find_path(verb: str, args: list[str], parser: Parser) -> Path | None:
+def _find_path(verb: str, args: list[str]) -> Path | None:
     """The checkpoint that the arguments or a configuration file name, if any."""
     given = _last_given(args)
     if given is None:
@@ -118,7 +118,9 @@ def _find_path(verb: str, args: list[str], parser: Parser) -> Path | None:
         if not (path / CONFIG).is_file() or not found.is_file():
             raise CheckpointError(f"ckpt_path: {path}: the folder is no run with a checkpoints/{inside}.ckpt")
         return found
-    command = Command(verb, args, parser, parser.parse_args(args[1:]))
+    # the run was named by its fit
+    parser = build_parser("fit")
+    command = Command("fit", args, parser, parser.parse_args(args[1:]))
     for section in ("model", "data"):
         if command.config.get(section) is None and not command.config.name:
             raise ConfigError(f"ckpt_path: to find '{given}', add the run's --config or its --name; or give a path")

@@ -107,14 +107,16 @@ def _brief(value: Any) -> str:
 
 
 def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
-    """Where this command writes, and whether it was made now: its own, the checkpoint's, or none in a `fast_dev_run`.
+    """Where this command writes, and whether it was made now.
 
+    A new run's own; the checkpoint's, unless another root is given; none in a `fast_dev_run`.
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
     if command.config.trainer.fast_dev_run or rank_zero_only.rank != 0:
         return None, False
     resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
-    if resumed and (command.verb == "fit" or command.config.trainer.default_root_dir is None):
+    root = command.config.trainer.default_root_dir
+    if resumed and (command.verb == "fit" or root is None or resumed.path.is_relative_to(Path(root).resolve())):
         resumed.check_writable()
         return resumed, False
     return RunDirectory.create(command.root, command.name), True

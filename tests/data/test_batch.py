@@ -1,0 +1,24 @@
+"""A batch keeps its form on its way through Lightning."""
+
+from __future__ import annotations
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+
+from project.data.batch import Batch
+
+
+def test_a_batch_moved_to_a_device_is_still_a_batch():
+    batch = Batch(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([1, 0]), torch.tensor([5, 3]))
+    moved = move_data_to_device(batch, "meta")
+    assert isinstance(moved, Batch)
+    assert [(part.device.type, part.shape, part.dtype) for part in (moved.images, moved.labels, moved.indices)] == [
+        ("meta", (2, 3, 4, 4), torch.uint8),
+        ("meta", (2,), torch.int64),
+        ("meta", (2,), torch.int64),
+    ]
+
+
+def test_a_batch_unpacks_as_images_labels_and_indices():
+    images, labels, indices = Batch(indices="where", labels="what", images="pixels")
+    assert (images, labels, indices) == ("pixels", "what", "where")

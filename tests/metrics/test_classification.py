@@ -1,0 +1,100 @@
+"""Against scikit-learn, on random logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from project.metrics import classification_metrics
+from project.metrics.classification import mean_loss, per_class_accuracy
+from sklearn import metrics as reference
+
+
+def random_logits(num_classes: int, count: int = 211, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(num_classes, (count,), generator=generator)
+    logits = torch.randn(count, num_classes, generator=generator)
+    return logits + 1.5 * torch.nn.functional.one_hot(labels, num_classes), labels
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 5, 6, 12])
+def test_scores_equal_scikit_learn(num_classes):
+    logits, labels = random_logits(num_classes)
+    collection = classification_metrics(num_classes)
+    collection.update(logits, labels)
+    scores = {name: value.item() for name, value in collection.compute().items()}
+    predicted, every = logits.argmax(1), list(range(num_classes))
+    options = {"average": "macro", "labels": every, "zero_division": 0}
+    expected = {
+        "accuracy": reference.accuracy_score(labels, predicted),
+        "precision": reference.precision_score(labels, predicted, **options),
+        "recall": reference.recall_score(labels, predicted, **options),
+        "f1": reference.f1_score(labels, predicted, **options),
+    }
+    if num_classes > 5:
+        expected["accuracy_top5"] = reference.top_k_accuracy_score(labels, logits, k=5, labels=every)
+        assert expected["accuracy_top5"] < 1  # or it would prove nothing
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+def test_classes_that_never_occur_are_left_out_of_the_macro_means():
+    logits, labels = random_logits(3)
+    wider = torch.cat([logits, torch.full((len(logits), 2), -1e4)], 1)  # classes 3 and 4: no label, no prediction
+    collection = classification_metrics(5)
+    collection.update(wider, labels)
+    options = {"average": "macro", "labels": [0, 1, 2]}
+    expected = reference.f1_score(labels, logits.argmax(1), **options)
+    assert collection.compute()["f1"].item() == pytest.approx(expected, abs=1e-6)
+    assert collection.compute()["recall"].item() == pytest.approx(
+        reference.recall_score(labels, logits.argmax(1), **options), abs=1e-6
+    )
+
+
+def test_a_class_that_is_never_predicted_counts_as_zero():
+    logits = torch.tensor([[9.0, 0, 0], [9, 0, 0], [0, 9, 0], [9, 0, 0]])
+    labels = torch.tensor([0, 0, 1, 2])
+    collection = classification_metrics(3)
+    collection.update(logits, labels)
+    scores = {name: value.item() for name, value in collection.compute().items()}
+    expected = {"accuracy": 3 / 4, "precision": (2 / 3 + 1 + 0) / 3, "recall": 2 / 3, "f1": (0.8 + 1 + 0) / 3}
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [4, 8])
+def test_batches_add_up_to_one_update_and_reset_forgets(num_classes):
+    logits, labels = random_logits(num_classes)
+    whole, parts = classification_metrics(num_classes), classification_metrics(num_classes)
+    whole.update(logits, labels)
+    parts.update(*random_logits(num_classes, seed=1))
+    parts.compute()
+    parts.reset()
+    for chunk in torch.arange(len(labels)).split([100, 1, 60, 50]):
+        parts.update(logits[chunk], labels[chunk])
+    assert {k: v.item() for k, v in parts.compute().items()} == {k: v.item() for k, v in whole.compute().items()}
+
+
+def test_per_class_accuracy_is_the_diagonal_of_the_confusion_matrix():
+    logits, labels = random_logits(6)
+    logits, labels = logits[labels != 4], labels[labels != 4]
+    metric = per_class_accuracy(6)
+    for chunk in torch.arange(len(labels)).split(50):
+        metric.update(logits[chunk], labels[chunk])
+    matrix = reference.confusion_matrix(labels, logits.argmax(1), labels=range(6))
+    expected = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
+    assert expected[4] == 0
+    assert metric.compute().numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_mean_loss_weighs_batches_by_their_size():
+    losses = torch.tensor([1.0, 2, 3, 4, 10])
+    metric = mean_loss()
+    metric.update(losses[:4].mean(), weight=4)
+    metric.update(losses[4:].mean(), weight=1)
+    assert metric.compute().item() == 4.0
+
+
+def test_a_loss_that_is_not_a_number_is_not_hidden():
+    metric = mean_loss()
+    metric.update(torch.tensor(1.0), weight=3)
+    metric.update(torch.tensor(float("nan")), weight=1)
+    assert metric.compute().isnan()

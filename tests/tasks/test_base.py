@@ -1,0 +1,217 @@
+"""What every task shares: checkpoints that need no command line, warm starts, schedules that know the run's length."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickletools
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import LearningRateFinder
+from project.errors import CheckpointError
+from project.optim import OneCycle
+from project.runs.checkpoints import read_checkpoint
+from project.tasks import Classifier, Task
+from project.tasks.base import load_matching
+from torch import nn
+
+TOTALS: list[int] = []
+SUGGESTED: list[float] = []
+
+
+class Recorded(OneCycle):
+    """A schedule that says how long it was told that the run is."""
+
+    def set_total_steps(self, total_steps: int) -> None:
+        TOTALS.append(total_steps)
+        super().set_total_steps(total_steps)
+
+
+class RecordedFinder(LearningRateFinder):
+    """A learning-rate finder that says what it found."""
+
+    def lr_find(self, trainer, pl_module) -> None:
+        super().lr_find(trainer, pl_module)
+        SUGGESTED.append(self.optimal_lr.suggestion())
+
+
+def column(run_directory, name: str) -> list[float]:
+    with open(run_directory / "metrics.csv") as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+# ---- checkpoints
+
+
+@pytest.mark.parametrize("cls", [Classifier, Task])
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_a_checkpoint_is_opened_from_python_alone(trained, cls, which):
+    path = trained / "checkpoints" / f"{which}.ckpt"
+    task = cls.load_from_checkpoint(path)
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    assert type(task) is Classifier
+    assert task.state_dict().keys() == saved.keys()
+    assert all(torch.equal(value, saved[name]) for name, value in task.state_dict().items())
+    assert not any(module.training for module in task.modules())
+    assert (task.class_names, task.image_size) == (["a", "b", "c"], 12)
+    answer = task.predict([np.zeros((5, 9), np.uint8)])[0]
+    assert [name for name, _ in answer["top5"]][0] == answer["label"]
+    assert sum(value for _, value in answer["top5"]) == pytest.approx(1)
+
+
+def test_arguments_may_be_replaced_and_the_rest_is_as_saved(trained):
+    path = trained / "checkpoints" / "last.ckpt"
+    task = Classifier.load_from_checkpoint(path, class_names=["x", "y", "z"], label_smoothing=0.3)
+    assert task.class_names == ["x", "y", "z"]
+    assert task.label_smoothing == 0.3
+    assert task.hparams.backbone_options == {"width": 4}
+    with pytest.raises(CheckpointError, match="does not fit"):
+        Classifier.load_from_checkpoint(path, class_names=["x", "y"])
+
+
+def test_no_class_of_anything_but_torch_is_named_in_a_checkpoint(trained):
+    with zipfile.ZipFile(trained / "checkpoints" / "last.ckpt") as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        operations = list(pickletools.genops(archive.read(name)))
+    named = {argument.replace(" ", ".") for code, argument, _ in operations if code.name == "GLOBAL"}
+    assert not any(code.name == "STACK_GLOBAL" for code, _, _ in operations)
+    assert "torch._utils._rebuild_tensor_v2" in named
+    assert {name for name in named if not name.startswith("torch.")} <= {"collections.OrderedDict"}
+
+
+@pytest.mark.parametrize("cls", [Classifier, Task])
+def test_another_tasks_checkpoint_is_refused(trained, tmp_path, cls):
+    checkpoint = read_checkpoint(trained / "checkpoints" / "last.ckpt")
+    torch.save(checkpoint | {"task": "Captioner"}, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match="holds a Captioner"):
+        cls.load_from_checkpoint(tmp_path / "c.ckpt")
+
+
+# ---- warm start
+
+
+def test_matching_layers_are_taken_and_all_others_listed(tmp_path):
+    theirs, ours = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5))
+    torch.save({"state_dict": theirs.state_dict() | {"extra": torch.ones(1)}}, tmp_path / "w.pt")
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    message = load_matching(ours, tmp_path / "w.pt")
+    after = ours.state_dict()
+    for name in ("0.weight", "0.bias"):
+        assert torch.equal(after[name], theirs.state_dict()[name])
+    for name in ("1.weight", "1.bias"):
+        assert torch.equal(after[name], before[name])
+    assert "took 2 of 4 tensors" in message
+    assert "1.weight (5×4 here, 2×4 there), 1.bias (5 here, 2 there)" in message
+    torch.save({"other": torch.ones(1)}, tmp_path / "none.pt")
+    with pytest.raises(CheckpointError, match=r"none\.pt.*none of its 1"):
+        load_matching(ours, tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("classes", [("a", "b", "c"), ("a", "b", "c", "d")])
+def test_a_warm_start_is_a_new_run_from_old_weights(run, trained, image_tree, fit_options, tmp_path, classes):
+    source = trained / "checkpoints" / "last.ckpt"
+    images = image_tree(tmp_path / "more", count=12, classes=classes)
+    frozen = ("--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0, "--trainer.max_epochs", 1)
+    options = fit_options(images, tmp_path / "runs", "--model.init_from", source, *frozen)
+    assert run(*options) == 0
+    new = read_checkpoint(tmp_path / "runs/r/version_1/checkpoints/last.ckpt")
+    old = read_checkpoint(source)["state_dict"]
+    assert new["epoch"] == 0
+    same = {name for name, value in new["state_dict"].items() if torch.equal(value, old.get(name, value.new_empty(0)))}
+    assert ("network.head.weight" in same) is (len(classes) == 3)
+    convolutions = {name for name in old if old[name].ndim == 4}
+    assert convolutions
+    assert convolutions <= same
+
+
+# ---- schedules
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--trainer.accumulate_grad_batches", 2),
+        ("--trainer.limit_train_batches", 2),
+        ("--trainer.limit_train_batches", 0.67),
+        ("--trainer.limit_train_batches", 1.0, "--trainer.accumulate_grad_batches", 5),
+        ("--trainer.max_steps", 4),
+        ("--trainer.max_steps", 1000),
+        ("--trainer.overfit_batches", 2),
+        ("--trainer.overfit_batches", 0.5, "--data.eval_batch_size", 2),
+        ("--data.storage", "stream"),
+        ("--data.batch_size", 100),
+    ],
+    ids=lambda more: " ".join(str(part).replace("--trainer.", "") for part in more),
+)
+def test_the_schedule_is_told_how_many_steps_the_run_takes(run, images, fit_options, tmp_path, more):
+    TOTALS.clear()
+    assert run(*fit_options(images, tmp_path / "runs", "--model.lr_scheduler", f"{__name__}.Recorded", *more)) == 0
+    assert TOTALS[0] == read_checkpoint(tmp_path / "runs/r/version_0/checkpoints/last.ckpt")["global_step"]
+    assert column(tmp_path / "runs/r/version_0", "lr")[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_torchs_plateau_schedule_lowers_the_rate_only_when_the_metric_stays(run, images, fit_options, tmp_path):
+    plateau = ("--model.lr_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.lr_scheduler.patience", 0)
+    options = fit_options(images, tmp_path / "runs", *plateau, "--trainer.max_epochs", 6, "--data.batch_size", 4)
+    assert run(*options, "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.02) == 0
+    accuracy, rates = (column(tmp_path / "runs/r/version_0", name) for name in ("val/accuracy", "lr"))
+    assert any(b > a for a, b in zip(accuracy, accuracy[1:], strict=False))  # or it would prove nothing
+    best, rate, expected = -1.0, 0.02, []
+    for value in accuracy:
+        expected.append(rate)  # a row shows the rate that its epoch was trained with, or the one after it
+        rate, best = (rate, value) if value > best else (0.1 * rate, best)
+    assert rates in (pytest.approx(expected), pytest.approx([*expected[1:], rate]))
+
+
+def test_lightnings_plateau_schedule_follows_the_metric_it_names(run, images, fit_options, tmp_path):
+    name = "lightning.pytorch.cli.ReduceLROnPlateau"
+    init = {"monitor": "train/loss", "patience": 0, "mode": "max", "factor": 0.5, "threshold": 0.0}
+    scheduler = json.dumps({"class_path": name, "init_args": init})
+    assert run(*fit_options(images, tmp_path / "runs", "--model.lr_scheduler", scheduler, "--trainer.max_epochs", 3)) == 0
+    losses, rates = (column(tmp_path / "runs/r/version_0", name) for name in ("train/loss", "lr"))
+    assert losses[0] > losses[1]  # which is worse, since more is better here
+    assert rates == [0.1, 0.1, 0.05]
+
+
+# ---- callbacks of Lightning
+
+
+@pytest.mark.parametrize("by", ["option", "callback"])
+def test_early_stopping_stops_and_the_run_is_finished(run, images, fit_options, tmp_path, by):
+    given = ("--early_stopping.patience", 1, "--early_stopping.min_delta", 10)
+    if by == "callback":
+        init = {"monitor": "val/accuracy", "mode": "max", "patience": 1, "min_delta": 10}
+        given = ("--trainer.callbacks", json.dumps([{"class_path": "EarlyStopping", "init_args": init}]))
+    assert run(*fit_options(images, tmp_path / "runs", "--trainer.max_epochs", 9, *given)) == 0
+    directory = tmp_path / "runs" / "r" / "version_0"
+    assert len(column(directory, "val/loss")) == 2
+    assert read_checkpoint(directory / "checkpoints" / "last.ckpt")["epoch"] == 1
+    assert json.loads((directory / "status.json").read_text()) == {"status": "finished"}
+
+
+CONSTANT = ("--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR", "--model.lr_scheduler.factor", 1)
+
+
+@pytest.mark.parametrize("schedule", [CONSTANT, ()], ids=["constant", "one cycle"])
+def test_the_learning_rate_finder_sets_the_rate_and_leaves_the_rest(run, images, fit_options, tmp_path, schedule):
+    SUGGESTED.clear()
+    init = {"num_training_steps": 40, "early_stop_threshold": None, "min_lr": 1e-5}
+    finder = json.dumps([{"class_path": f"{__name__}.RecordedFinder", "init_args": init}])
+    batches = ("--data.batch_size", 2, "--trainer.log_every_n_steps", 1)  # 24 steps an epoch
+    options = fit_options(images, tmp_path / "runs", *schedule, *batches)
+    assert run(*options, "--trainer.callbacks", finder) == 0
+    directory = tmp_path / "runs" / "r" / "version_0"
+    assert SUGGESTED[0] is not None
+    assert max(column(directory, "lr")) == pytest.approx(SUGGESTED[0])
+    assert read_checkpoint(directory / "checkpoints" / "last.ckpt")["global_step"] == 48
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["r"]  # the finder's own checkpoint is gone
+    # the search leaves no trace but the rate: the same run with that rate given is the same
+    assert run(*options, "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", SUGGESTED[0],
+               "--model.optimizer.momentum", 0.9, "--model.optimizer.weight_decay", 5e-4,
+               "--model.optimizer.nesterov", "true", "--name", "given") == 0  # fmt: skip
+    for name in ("train/loss", "val/loss"):
+        assert column(directory, name) == column(tmp_path / "runs" / "given" / "version_0", name)

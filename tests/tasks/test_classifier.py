@@ -1,0 +1,194 @@
+"""The classifier's loss, metrics and predictions, against formulas written out here."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from project.data.batch import Batch
+from project.data.images import load_square
+from project.errors import ConfigError, DataError
+from project.tasks import Classifier
+from sklearn import metrics as reference
+
+NAMES = ["a", "b", "c", "d"]
+
+
+def classifier(**options) -> Classifier:
+    torch.manual_seed(0)
+    options = {"class_names": NAMES, "image_size": 8, "backbone_options": {"width": 4}} | options
+    return Classifier(**options).eval()
+
+
+def batch(count: int = 20, size: int = 8) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+    return Batch(images, torch.randint(len(NAMES), (count,), generator=generator), torch.arange(count))
+
+
+def formula(logits: np.ndarray, labels: np.ndarray, smoothing: float, weights: np.ndarray) -> float:
+    """Σ_i Σ_k w_k q_ik (-log p_ik) / Σ_i w_(y_i), q the smoothed target; in float64."""
+    logits = logits.astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    target = np.eye(logits.shape[1])[labels] * (1 - smoothing) + smoothing / logits.shape[1]
+    return float(-(weights * target * log_p).sum() / weights[labels].sum())
+
+
+def split_metrics(task: Classifier, folder, split: str) -> dict[str, float]:
+    """What a run should have found on `folder/split`, image by image."""
+    files = [(path, label) for label, name in enumerate("abc") for path in sorted((folder / split / name).iterdir())]
+    squares = np.stack([load_square(path, task.image_size) for path, _ in files])
+    labels = np.array([label for _, label in files])
+    with torch.no_grad():
+        logits = task(torch.from_numpy(squares).permute(0, 3, 1, 2)).numpy()
+    predicted = logits.argmax(1)
+    macro = {"average": "macro", "zero_division": 0}
+    return {
+        "loss": formula(logits, labels, 0.0, np.ones(3)),
+        "accuracy": reference.accuracy_score(labels, predicted),
+        "precision": reference.precision_score(labels, predicted, **macro),
+        "recall": reference.recall_score(labels, predicted, **macro),
+        "f1": reference.f1_score(labels, predicted, **macro),
+    }
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 4.0]])
+def test_loss_equals_the_formula_in_double_precision(smoothing, weights):
+    task, data = classifier(label_smoothing=smoothing, class_weights=weights), batch()
+    task.setup("validate")
+    with torch.no_grad():
+        loss, logits = task._shared_step(data)
+    expected = formula(logits.numpy(), data.labels.numpy(), smoothing, np.array(weights or [1.0] * 4))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_images_are_normalised_by_the_networks_own_numbers():
+    task, data = classifier(mean=[0.1, 0.2, 0.3], std=[0.5, 0.25, 1.0]), batch()
+    by_hand = (data.images.double() / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor(
+        [0.5, 0.25, 1.0]
+    ).view(3, 1, 1)
+    with torch.no_grad():
+        assert torch.allclose(task(data.images), task.network(by_hand.float()), atol=1e-5)
+
+
+@pytest.fixture
+def unequal(tmp_path, image_tree):
+    """A split tree with 4, 8 and 12 training images a class, and as many to validate on."""
+    for split in ("train", "val"):
+        image_tree(tmp_path / "tree" / split, count=12)
+        for name, keep in (("a", 4), ("b", 8)):
+            for path in sorted((tmp_path / "tree" / split / name).iterdir())[keep:]:
+                path.unlink()
+    return tmp_path / "tree"
+
+
+def test_recorded_validation_metrics_equal_a_computation_by_hand(run, unequal, fit_options, tmp_path):
+    assert run(*fit_options(unequal, tmp_path / "runs", "--data.eval_batch_size", 7)) == 0
+    directory = tmp_path / "runs/r/version_0"
+    with open(directory / "metrics.csv") as file:
+        last = list(csv.DictReader(file))[-1]
+    expected = split_metrics(Classifier.load_from_checkpoint(directory / "checkpoints/last.ckpt"), unequal, "val")
+    assert {name: float(last[f"val/{name}"]) for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_balanced_weights_are_inverse_to_the_frequency_with_mean_one(run, unequal, fit_options, tmp_path):
+    seen = []
+
+    class Watched(Classifier):
+        def training_step(self, batch, batch_idx):
+            seen.append(self.loss_weights.clone())
+            return super().training_step(batch, batch_idx)
+
+    globals()["Watched"] = Watched
+    options = fit_options(unequal, tmp_path / "runs", "--model.class_weights", "balanced", "--trainer.max_epochs", 1)
+    options[options.index("Classifier")] = f"{__name__}.Watched"
+    assert run(*options) == 0
+    assert seen[0].tolist() == pytest.approx([24 / (3 * n) for n in (4, 8, 12)], rel=1e-6)
+    assert sum(w * n for w, n in zip(seen[0].tolist(), (4, 8, 12), strict=True)) / 24 == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_a_checkpoint_with_balanced_weights_is_evaluated_like_any_other(run, unequal, fit_options, tmp_path, verb):
+    assert run(*fit_options(unequal, tmp_path / "runs", "--model.class_weights", "balanced")) == 0
+    more = ["--data.predict", unequal / "val"] if verb == "predict" else []
+    assert run(verb, "--ckpt_path", tmp_path / "runs/r/version_0", *more) == 0
+
+
+def test_weighted_evaluation_loss_does_not_depend_on_the_batch_size(run, unequal, fit_options, tmp_path):
+    assert run(*fit_options(unequal, tmp_path / "runs", "--model.class_weights", "balanced")) == 0
+    directory, losses = tmp_path / "runs/r/version_0", []
+    for size in (24, 5):
+        options = ("--trainer.precision", "32-true", "--data.eval_batch_size", size)
+        assert run("validate", "--ckpt_path", directory, *options) == 0
+        losses.append(json.loads((directory / "validate_metrics.json").read_text())["val/loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_predict_equals_forward_by_hand():
+    task, images = classifier(), batch(9).images
+    arrays = [image.permute(1, 2, 0).numpy() for image in images]
+    with torch.no_grad():
+        logits = task(images).double().numpy()
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for size in (64, 4):
+        answers = task.predict(arrays, batch_size=size)
+        for row, answer in zip(p, answers, strict=True):
+            order = np.argsort(-row)
+            assert answer["label"] == NAMES[order[0]]
+            assert answer["probability"] == pytest.approx(row[order[0]], abs=1e-6)
+            assert [name for name, _ in answer["top5"]] == [NAMES[k] for k in order]
+            assert [value for _, value in answer["top5"]] == pytest.approx(row[order], abs=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predict_uses_evaluation_mode_and_leaves_the_mode(training):
+    task = classifier().train(training)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    one = task.predict([np.zeros((8, 8, 3), np.uint8)])
+    assert task.training is training
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    assert task.eval().predict([np.zeros((8, 8, 3), np.uint8)]) == one
+
+
+def test_a_path_an_image_and_an_array_give_the_same_also_when_rotated(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    Image.fromarray(pixels).save(tmp_path / "plain.png")
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    task = classifier()
+    by_path, by_array, by_image = task.predict([tmp_path / "plain.png", pixels, Image.open(tmp_path / "plain.png")])
+    assert by_path == by_array == by_image
+    turned = task.predict([str(tmp_path / "turned.png")])
+    assert turned == task.predict([np.ascontiguousarray(np.rot90(pixels, -1))]) != [by_path]
+    assert task.predict([Image.open(tmp_path / "turned.png")]) == turned
+
+
+def test_grey_arrays_and_no_images(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (11, 8), dtype=np.uint8)
+    assert classifier().predict([grey]) == classifier().predict([np.stack([grey] * 3, 2)])
+    assert classifier().predict([]) == []
+    with pytest.raises(DataError, match="absent"):
+        classifier().predict([tmp_path / "absent.png"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"label_smoothing": -0.1}, "label_smoothing"),
+        ({"class_weights": [1.0, 2.0]}, "class_weights"),
+        ({"std": [1.0, 0.0, 1.0]}, "std"),
+        ({"mean": [0.5]}, "mean"),
+        ({"backbone": "small_resnett"}, "small_resnet"),
+        ({"backbone_options": {"widht": 3}}, "width"),
+    ],
+)
+def test_options_that_cannot_be_are_config_errors(options, message):
+    with pytest.raises(ConfigError, match=message):
+        classifier(**options)
