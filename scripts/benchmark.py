@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that `python scripts/benchmark.py` finds the project without installing it
@@ -25,6 +25,10 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 from PIL import Image
+from torch import nn
+from torchvision import transforms
+from torchvision.transforms import v2
+
 from project.cli import main as project_main
 from project.data import Digits
 from project.data.augment import Augmentation
@@ -34,9 +38,6 @@ from project.data.store import Store
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.runs.provenance import collect_provenance
 from project.tasks import Classifier
-from torch import nn
-from torchvision import transforms
-from torchvision.transforms import v2
 
 Row = dict[str, Any]
 
@@ -98,8 +99,9 @@ def measure_input() -> list[Row]:
         5,
         {
             "PIL, per sample": lambda: seconds(lambda: torch.stack([pil(x) for x in pil_images])) / few,
-            "torchvision v2, per sample": lambda: seconds(lambda: torch.stack([per_sample_v2(x) for x in tensors]))
-            / few,
+            "torchvision v2, per sample": lambda: (
+                seconds(lambda: torch.stack([per_sample_v2(x) for x in tensors])) / few
+            ),
             "batched, parameters per sample": lambda: seconds(lambda: consume(batched)) / len(pixels),
             "gather and normalise alone": lambda: seconds(lambda: consume(gathered)) / len(pixels),
         },
@@ -114,7 +116,7 @@ def measure_input() -> list[Row]:
 class EpochTimer(Callback):
     """Time of each epoch's training batches, without validation and checkpoints."""
 
-    per_step: list[float] = []
+    per_step: ClassVar[list[float]] = []
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._start = time.perf_counter()
@@ -182,15 +184,23 @@ def _plain_loop(image_size: int, batch_size: int, width: int, epochs: int) -> fl
 def _fit(image_size: int, batch_size: int, width: int, epochs: int) -> float:
     EpochTimer.per_step.clear()
     with tempfile.TemporaryDirectory() as root:
-        project_main(
-            ["fit", "--model", "Classifier", "--model.label_smoothing", "0.1"]
-            + ["--model.backbone_options", json.dumps({"width": width})]
-            + ["--data", "Digits", "--data.image_size", str(image_size), "--data.batch_size", str(batch_size)]
-            + ["--data.augment.shift", "1", "--trainer.max_epochs", str(epochs), "--trainer.precision", "32-true"]
-            + ["--trainer.accelerator", "cpu", "--trainer.default_root_dir", root, "--progress", "none"]
-            + ["--trainer.enable_model_summary", "false"]
-            + ["--trainer.callbacks", json.dumps([{"class_path": "__main__.EpochTimer"}])]
-        )
+        options = {
+            "model": "Classifier",
+            "model.label_smoothing": 0.1,
+            "model.backbone_options": json.dumps({"width": width}),
+            "data": "Digits",
+            "data.image_size": image_size,
+            "data.batch_size": batch_size,
+            "data.augment.shift": 1,
+            "trainer.max_epochs": epochs,
+            "trainer.precision": "32-true",
+            "trainer.accelerator": "cpu",
+            "trainer.default_root_dir": root,
+            "trainer.enable_model_summary": "false",
+            "trainer.callbacks": json.dumps([{"class_path": "__main__.EpochTimer"}]),
+            "progress": "none",
+        }
+        project_main(["fit", *(text for name, value in options.items() for text in (f"--{name}", str(value)))])
     return min(EpochTimer.per_step)
 
 
@@ -229,9 +239,10 @@ def measure_recipe() -> list[Row]:
 
 def _article_script(folder: Path, epochs: int = 10) -> float:
     """The usual script: images from files through PIL, SGD 0.01 with momentum 0.9, ten epochs, no augmentation."""
-    from project.models.simple_cnn import simple_cnn
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
+
+    from project.models.simple_cnn import simple_cnn
 
     torch.manual_seed(0)
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])

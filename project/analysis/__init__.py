@@ -1,0 +1,1 @@
+"""Functions that read runs and draw."""

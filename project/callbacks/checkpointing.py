@@ -35,7 +35,7 @@ class CheckpointOptions:
 class SaveCheckpoints(Checkpoint):
     """Keeps the best and the newest state of a run.
 
-    `best.ckpt` is written after a validation with the best value so far of the monitored metric. `last.ckpt` is the
+    `best.ckpt` is written after a validation whose monitored metric no earlier one exceeds. `last.ckpt` is the
     newest state that training can go on from: it is written after every epoch, in mid-epoch by the clock, and when a
     signal stops the run. An exception never touches either, since the state may be what raised it.
 
@@ -90,7 +90,8 @@ class SaveCheckpoints(Checkpoint):
             known = [name for name in trainer.callback_metrics if name.startswith("val/")]
             raise ConfigError(f"checkpoint.monitor: no metric '{self.monitor}'; {did_you_mean(self.monitor, known)}")
         value = float(value)
-        if self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value):
+        # of equal values the later: its learning rate was lower, and small sets have many ties
+        if self.best_value is None or (value >= self.best_value if self.mode == "max" else value <= self.best_value):
             self.best_value, self.best_step = value, trainer.global_step
             self._save(trainer, "best")
 

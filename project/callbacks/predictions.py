@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class WritePredictions(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this process's share."""
-        self._share = open(self._share_path(trainer.global_rank), "w")
+        self._share = open(self._share_path(trainer.global_rank), "w")  # noqa: SIM115  closed by a later hook
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -77,13 +78,10 @@ class WritePredictions(Callback):
 
 def _interleave(shares: list[Path]) -> Iterator[str]:
     """Rows in input order: process r of n had the inputs r, r + n, r + 2 n, ..."""
-    files = [open(share) for share in shares]
-    try:
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(share)) for share in shares]
         for turn in iter(lambda: [file.readline() for file in files], [""] * len(files)):
             yield from turn
-    finally:
-        for file in files:
-            file.close()
 
 
 def _tiles(predictions: Path) -> Iterator[Tile]:

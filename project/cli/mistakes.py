@@ -61,7 +61,7 @@ def explain(message: str, root_options: Iterable[str]) -> str:
     what = re.sub(r"<class '([\w.]+)'>|typing\.", lambda match: match[1] or "", what).strip(" -")
     if given and len(given[1]) < 60 and "Got value" not in what:
         what = f"{what}. Got value: {given[1].strip()}"
-    if "in \"<unicode string>\"" in what:
+    if 'in "<unicode string>"' in what:
         what = "not valid YAML: " + re.sub(r" in \"<unicode string>\",?", ",", what)
     return f"{where}: {what}" if where else what
 

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 import project.data
 import project.optim
-import project.tasks  # noqa: F401
+import project.tasks
 from project import __version__
 from project.callbacks.checkpointing import CheckpointOptions
 from project.callbacks.progress import ProgressStyle
@@ -94,4 +94,3 @@ def root_parser() -> Parser:
     for verb, text in VERBS.items():
         commands.add_subcommand(verb, build_parser(verb), help=text)
     return parser
-

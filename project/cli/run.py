@@ -210,7 +210,9 @@ def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
         if saver and saver.best_value is not None:
             print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
     elif command.verb == "predict":
-        print(f"predictions: {run.path / 'predictions.jsonl'}\ngallery: {Path(run.path, 'index.html').resolve().as_uri()}")
+        print(
+            f"predictions: {run.path / 'predictions.jsonl'}\ngallery: {Path(run.path, 'index.html').resolve().as_uri()}"
+        )
     else:
         for name, value in trainer.lightning_module.results.items():
             if "/class_accuracy/" not in name:

@@ -283,4 +283,3 @@ def find_inputs(pattern: str | None) -> list[Path]:
         what = "the folder holds no images" if path.is_dir() else "there is no such file or folder"
         raise DataError(f"data.predict: {pattern}: {what}")
     return found
-

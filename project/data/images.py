@@ -68,7 +68,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         DataError: a 32-bit mode, which has no defined white.
     """
     if image.mode in ("I", "F"):
-        raise DataError(f"32-bit images (mode {image.mode}) have no defined white; convert it to 8 or 16 bits a channel")
+        raise DataError(
+            f"32-bit images (mode {image.mode}) have no defined white; convert it to 8 or 16 bits a channel"
+        )
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:

@@ -9,7 +9,7 @@ from project.models.backbone import Backbone
 
 
 def simple_cnn(num_classes: int, image_size: int) -> Backbone:
-    """conv 3→64, pool, conv 64→128, pool, linear→1024, linear→K (all ReLU, 3×3, padded, 2×2 max-pool).
+    """Conv 3→64, pool, conv 64→128, pool, linear→1024, linear→K (all ReLU, 3×3, padded, 2×2 max-pool).
 
     The first linear layer takes 128 · (image_size // 4)² numbers. The article writes 128 · 8 · 8 beside images of
     64 × 64 pixels, which needs 128 · 16 · 16, so here the size is computed.

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch import nn
+
 from project import models
 from project.models import Backbone
 from project.runs.checkpoints import read_checkpoint
-from torch import nn
 
 
 def dropout_net(num_classes: int, image_size: int) -> Backbone:
@@ -134,7 +135,9 @@ def test_resuming_from_the_end_of_an_epoch_is_exact(run, tmp_path, images):
     assert run(*options(tmp_path / "whole", images, "resident")) == 0
     # the schedule's length is the whole run's from the start
     first = options(tmp_path / "cut", images, "resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR")
-    whole = options(tmp_path / "long", images, "resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR")
+    whole = options(
+        tmp_path / "long", images, "resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR"
+    )
     first[first.index("--trainer.max_epochs") + 1] = "2"
     assert run(*first) == 0
     assert run(*whole) == 0

@@ -1,0 +1,84 @@
+"""What people see of a run."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+
+import pytest
+from lightning.pytorch.callbacks import TQDMProgressBar
+from project.callbacks.progress import Bar, EpochLines, progress_callback
+from project.cli import main
+
+
+@pytest.mark.parametrize(
+    ("style", "terminal", "kind"),
+    [
+        ("auto", True, Bar),
+        ("auto", False, EpochLines),
+        ("bar", False, Bar),
+        ("lines", True, EpochLines),
+        ("none", True, type(None)),
+    ],
+)
+def test_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch, style, terminal, kind):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert type(progress_callback(style)) is kind
+
+
+def epoch_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("epoch ")]
+
+
+def test_one_line_an_epoch_with_the_numbers_of_the_table(images, fit_options, tmp_path, capsys):
+    main([*fit_options(images, tmp_path, "--trainer.max_epochs", 3), "--progress", "lines"])
+    lines = epoch_lines(capsys.readouterr().out)
+    with open(tmp_path / "r/version_0/metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(lines) == len(rows) == 3
+    for number, (line, row) in enumerate(zip(lines, rows, strict=True), 1):
+        match = re.fullmatch(rf"epoch {number}/3  \d+\.\d s  (.*)", line)
+        names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+        assert match[1] == "  ".join(f"{name} {float(row[name]):.4f}" for name in names)
+
+
+def test_a_run_of_steps_names_no_number_of_epochs_that_is_not_one(images, fit_options, tmp_path, capsys):
+    options = fit_options(images, tmp_path, "--trainer.max_steps", 6, "--progress", "lines")
+    at = options.index("--trainer.max_epochs")
+    main(options[:at] + options[at + 2 :])
+    lines = epoch_lines(capsys.readouterr().out)
+    assert len(lines) == 2
+    assert "-1" not in "".join(lines)
+
+
+def test_the_bar_shows_the_validation_of_the_epoch_before(images, fit_options, tmp_path, capsys):
+    main([*fit_options(images, tmp_path, "--trainer.max_epochs", 3), "--progress", "bar"])
+    captured = capsys.readouterr()
+    with open(tmp_path / "r/version_0/metrics.csv") as file:
+        accuracy = [f"{float(row['val/accuracy']):.4f}" for row in csv.DictReader(file)]
+    shown = re.findall(r"val/accuracy=(\d\.\d+)", captured.out + captured.err)
+    assert set(accuracy[:2]) <= set(shown) <= set(accuracy)
+    assert "v_num" not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("style", ["bar", "lines", "none"])
+def test_a_run_has_the_bar_that_was_asked_for_and_no_other(images, fit_options, tmp_path, capsys, style):
+    main([*fit_options(images, tmp_path, "--trainer.max_epochs", 1), "--progress", style])
+    captured = capsys.readouterr()
+    text = captured.out + captured.err
+    assert ("Epoch 0" in text, bool(epoch_lines(captured.out))) == (style == "bar", style == "lines")
+
+
+def test_switched_off_it_is_silent(images, fit_options, tmp_path, capsys):
+    options = fit_options(images, tmp_path, "--trainer.enable_progress_bar", "false", "--progress", "bar")
+    main(options)
+    captured = capsys.readouterr()
+    assert "Epoch" not in captured.out + captured.err
+
+
+def test_a_bar_of_lightnings_own_in_the_list_takes_the_place_of_the_standing_one(images, fit_options, tmp_path, capsys):
+    main([*fit_options(images, tmp_path, "--trainer.max_epochs", 1), "--trainer.callbacks", "[TQDMProgressBar]"])
+    captured = capsys.readouterr()
+    assert "Epoch 0" in captured.out + captured.err
+    assert issubclass(Bar, TQDMProgressBar)

@@ -1,0 +1,50 @@
+"""`test_metrics.json` and the confusion matrix, against predictions counted here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from project.data import ImageFolder
+from project.tasks import Classifier
+from sklearn import metrics as reference
+
+
+@pytest.mark.parametrize(("verb", "stage"), [("test", "test"), ("validate", "val")])
+def test_metrics_and_confusion_equal_those_of_the_predictions(run, trained, trained_images, verb, stage):
+    assert run(verb, "--ckpt_path", trained / "checkpoints/last.ckpt", "--trainer.precision", "32-true") == 0
+    samples = ImageFolder(str(trained_images)).splits[stage]
+    answers = Classifier.load_from_checkpoint(trained / "checkpoints/last.ckpt").predict(samples.images)
+    predicted = [answer["label"] for answer in answers]
+    truth = [Path(path).parent.name for path in samples.images]
+    found = json.loads((trained / f"{verb}_metrics.json").read_text())
+    names = ["a", "b", "c"]
+    recall = reference.recall_score(truth, predicted, average=None, labels=names, zero_division=0)
+    expected = {f"{stage}/class_accuracy/{name}": value for name, value in zip(names, recall, strict=True)}
+    expected[f"{stage}/accuracy"] = reference.accuracy_score(truth, predicted)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert set(found) - set(expected) == {f"{stage}/{name}" for name in ("loss", "precision", "recall", "f1")}
+    with open(trained / f"{verb}_confusion.csv") as file:
+        head, *rows = list(csv.reader(file))
+    assert head[1:] == [row[0] for row in rows] == names
+    matrix = [[int(cell) for cell in row[1:]] for row in rows]
+    assert matrix == reference.confusion_matrix(truth, predicted, labels=names).tolist()
+
+
+def test_a_fit_writes_none_and_another_root_gets_a_run_of_its_own(run, trained, tmp_path):
+    assert not list(trained.glob("*_metrics.json"))
+    root = tmp_path / "elsewhere"
+    assert run("test", "--ckpt_path", trained, "--trainer.default_root_dir", root, "--name", "n") == 0
+    assert not list(trained.glob("*_metrics.json"))
+    assert sorted(path.name for path in (root / "n" / "version_0").iterdir()) == [
+        "checkpoints", "config.yaml", "provenance.json", "test_confusion.csv", "test_metrics.json",
+    ]  # fmt: skip
+
+
+def test_a_second_test_replaces_the_first(run, trained):
+    for size in (100, 1):
+        assert run("test", "--ckpt_path", trained, "--data.eval_batch_size", size) == 0
+    assert json.loads((trained / "test_metrics.json").read_text())["test/accuracy"] >= 0
+    assert [path.name for path in trained.iterdir() if path.name.startswith(".")] == []

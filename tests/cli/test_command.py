@@ -1,0 +1,137 @@
+"""Precedence: command line, later config, earlier config, checkpoint, defaults; and what is printed is what runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+from project.cli.command import read_command
+from project.runs.checkpoints import read_checkpoint
+
+
+@pytest.fixture
+def configs(tmp_path):
+    for name, smoothing, size in (("one", 0.1, 10), ("two", 0.2, None)):
+        content = {"model": {"init_args": {"label_smoothing": smoothing}}}
+        if size:
+            content["data"] = {"init_args": {"batch_size": size}}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path
+
+
+def resolved(*arguments: object) -> dict:
+    command = read_command([str(argument) for argument in arguments])
+    return command.plain_config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "smoothing", "batch_size"),
+    [
+        ("", 0.0, 16),
+        ("--config one.yaml", 0.1, 10),
+        ("--config one.yaml --config two.yaml", 0.2, 10),
+        ("--config two.yaml --config one.yaml", 0.1, 10),
+        ("--config one.yaml --model.label_smoothing 0.3", 0.3, 10),
+        ("--model.label_smoothing 0.3 --config one.yaml", 0.3, 10),  # wherever it stands
+        ("--model.label_smoothing=0.3 --config=one.yaml", 0.3, 10),
+        ("--data.batch_size 7 --config one.yaml --config two.yaml", 0.2, 7),
+    ],
+)
+def test_precedence_over_a_checkpoint(trained, configs, monkeypatch, arguments, smoothing, batch_size):
+    monkeypatch.chdir(configs)
+    config = resolved("fit", "--ckpt_path", trained, *arguments.split())
+    assert config["model"]["init_args"]["label_smoothing"] == smoothing
+    assert config["data"]["init_args"]["batch_size"] == batch_size
+    assert config["trainer"]["max_epochs"] == 2  # the checkpoint's
+    assert config["model"]["init_args"]["backbone_options"] == {"width": 4}
+
+
+@pytest.mark.parametrize("word", ["path", "directory", "last", "best", "auto", "last in a file"])
+def test_print_config_shows_what_runs(trained, tmp_path, capsys, word):
+    if word == "auto":
+        (trained / "status.json").unlink()
+    path = {"path": trained / "checkpoints/last.ckpt", "directory": trained}.get(word, word)
+    arguments = ["fit", "--ckpt_path", path, "--model.label_smoothing", 0.4, "--name", "r"]
+    if word == "last in a file":
+        (tmp_path / "c.yaml").write_text("ckpt_path: last\n")
+        arguments[1:3] = ["--config", tmp_path / "c.yaml"]
+    arguments += ["--trainer.default_root_dir", tmp_path / "runs"]
+    if word == "auto":  # finds a run of this very configuration
+        kept = yaml.safe_load((trained / "config.yaml").read_text())
+        kept["trainer"]["default_root_dir"] = str(tmp_path / "runs")
+        (trained / "config.yaml").write_text(yaml.safe_dump(kept))
+        arguments = ["fit", "--config", trained / "config.yaml", "--ckpt_path", "auto"]
+    expected = resolved(*arguments)
+    with pytest.raises(SystemExit) as stop:
+        read_command([*map(str, arguments), "--print_config"])
+    assert not stop.value.code
+    shown = yaml.safe_load(capsys.readouterr().out)
+    shown.pop("ckpt_path", None)
+    assert shown == expected
+    assert shown["model"]["init_args"]["backbone_options"] == {"width": 4}
+
+
+def test_a_directory_means_last_to_train_on_and_best_to_measure(trained):
+    for verb, which in (("fit", "last"), ("test", "best"), ("validate", "best"), ("predict", "best")):
+        more = ["--data.predict", "x"] if verb == "predict" else []
+        command = read_command([verb, "--ckpt_path", str(trained), *more])
+        assert command.checkpoint_path == str(trained / "checkpoints" / f"{which}.ckpt")
+        assert "state_dict" not in command.checkpoint
+
+
+def test_the_last_ckpt_path_wins_and_the_command_line_beats_a_file(trained, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"ckpt_path: {trained}\n")
+    best = trained / "checkpoints" / "best.ckpt"
+    found = read_command(["fit", "--config", str(tmp_path / "c.yaml")])
+    assert found.checkpoint_path == str(trained / "checkpoints/last.ckpt")
+    for arguments in (
+        ["--config", tmp_path / "c.yaml", "--ckpt_path", best],
+        [f"--ckpt_path={best}", "-c", tmp_path / "c.yaml"],
+        ["--ckpt_path", "absent", "--ckpt_path", best],
+    ):
+        assert read_command(["fit", *map(str, arguments)]).checkpoint_path == str(best)
+
+
+def test_evaluation_takes_facts_from_the_checkpoint_and_not_its_trainer(trained):
+    config = resolved("test", "--ckpt_path", trained)
+    assert config["model"]["init_args"]["class_names"] == ["a", "b", "c"]
+    assert config["data"]["init_args"]["image_size"] == 12
+    assert config["trainer"]["max_epochs"] is None
+    assert config["trainer"]["default_root_dir"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["trainer"].update(callbacks=["antigravity.webbrowser"]),
+        lambda config: config["trainer"].update(callbacks="antigravity.webbrowser"),
+        lambda config: config["trainer"].update(callbacks=[{"class_path": "antigravity.webbrowser"}]),
+        lambda config: config["model"]["init_args"].update(optimizer="antigravity.webbrowser"),
+        lambda config: config["model"]["init_args"].update(lr_scheduler="antigravity.webbrowser"),
+        lambda config: config.update(model="antigravity.webbrowser"),
+        lambda config: config.update(data="antigravity.webbrowser"),
+    ],
+)
+def test_a_checkpoint_cannot_have_a_module_imported(fails, trained, monkeypatch, change):
+    import sys
+    import webbrowser
+
+    monkeypatch.setattr(webbrowser, "open", lambda url: True)
+    monkeypatch.delitem(sys.modules, "antigravity", raising=False)
+    path = trained / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    change(checkpoint["config"])
+    torch.save(checkpoint, path)
+    assert "antigravity" in fails("fit", "--ckpt_path", path)
+    assert "antigravity" not in sys.modules
+
+
+def test_a_class_among_a_networks_options_is_not_made(fails, trained, tmp_path):
+    path = trained / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    popen = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", str(tmp_path / "made")]}}
+    for options in (checkpoint["hyper_parameters"], checkpoint["config"]["model"]["init_args"]):
+        options["backbone_options"] = {"width": popen}
+    torch.save(checkpoint, path)
+    fails("test", "--ckpt_path", path)
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,121 @@
+"""Options of the commands: help, version, completion, standing callbacks, short names."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+import yaml
+from project import __version__
+from project.cli import main
+from project.cli.parser import VERBS, build_parser
+
+
+def printed(capsys, *arguments: str) -> str:
+    capsys.readouterr()
+    try:
+        main(list(arguments))
+    except SystemExit as stop:
+        assert not stop.code
+    return capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert printed(capsys, "--version") == f"project {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), *[(verb, "--help") for verb in VERBS]])
+def test_help_within_seconds(capsys, arguments):
+    start = time.monotonic()
+    text = printed(capsys, *arguments)
+    assert time.monotonic() - start < 10
+    expected = VERBS if not arguments or arguments == ("--help",) else ["--ckpt_path", "--seed", "--checkpoint.monitor"]
+    for word in expected:
+        assert word in text
+
+
+def test_shell_completion_names_commands_and_options(capsys):
+    text = printed(capsys, "--print_completion", "bash")
+    for word in (*VERBS, "--trainer.max_epochs", "--ckpt_path"):
+        assert word in text
+
+
+def config(capsys, *arguments: str) -> dict:
+    return yaml.safe_load(printed(capsys, "fit", *arguments, "--print_config"))
+
+
+def test_short_names_become_full_ones(capsys):
+    given = config(
+        capsys, "--model", "Classifier", "--data", "Digits", "--model.optimizer", "AdamW", "--model.optimizer.lr", "0.01",
+        "--model.lr_scheduler", "WarmupCosine", "--trainer.callbacks", "[EarlyStopping, LearningRateFinder]",
+        "--trainer.callbacks.monitor", "x",
+    )  # fmt: skip
+    assert given["model"]["class_path"] == "project.tasks.Classifier"
+    assert given["data"]["class_path"] == "project.data.Digits"
+    assert given["model"]["init_args"]["optimizer"]["class_path"] == "torch.optim.AdamW"
+    assert given["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.01
+    assert given["model"]["init_args"]["lr_scheduler"]["class_path"] == "project.optim.WarmupCosine"
+    assert [entry["class_path"] for entry in given["trainer"]["callbacks"]] == [
+        f"lightning.pytorch.callbacks.{name}" for name in ("EarlyStopping", "LearningRateFinder")
+    ]
+
+
+def test_a_printed_configuration_is_a_configuration(capsys, tmp_path):
+    arguments = ("--model", "Classifier", "--data", "Digits", "--data.augment.shift", "2", "--seed", "5")
+    first = config(capsys, *arguments, "--budget.images", "3")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(first))
+    assert config(capsys, "--config", str(tmp_path / "c.yaml")) == first
+    assert first["seed"] == 5
+    assert "seed" not in first["data"]["init_args"]  # said once
+    assert first["data"]["init_args"]["augment"] == {"crop": 0, "shift": 2, "flip": False, "min_area": 1.0}
+
+
+def test_standing_callbacks_survive_an_overlay_that_lists_others(run, images, fit_options, tmp_path):
+    (tmp_path / "overlay.yaml").write_text("trainer:\n  callbacks:\n    - class_path: DeviceStatsMonitor\n")
+    (tmp_path / "second.yaml").write_text("trainer:\n  callbacks: [{class_path: Timer}]\n")
+    overlays = ("--config", tmp_path / "overlay.yaml", "--config", tmp_path / "second.yaml")
+    assert run(*fit_options(images, tmp_path, *overlays)) == 0
+    directory = tmp_path / "r" / "version_0"
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "metrics.csv", "status.json", "config.yaml"):
+        assert (directory / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("switch", "gone"),
+    [
+        (("--trainer.enable_checkpointing", "false"), {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}),
+        (("--trainer.logger", "false"), {"metrics.csv"}),
+        (("--trainer.logger", "false", "--trainer.enable_checkpointing", "false"),
+         {"metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}),
+    ],
+)  # fmt: skip
+def test_standing_callbacks_go_quiet_with_what_they_serve(run, images, fit_options, tmp_path, switch, gone):
+    assert run(*fit_options(images, tmp_path, *switch)) == 0
+    directory = tmp_path / "r" / "version_0"
+    every = {"metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "status.json", "config.yaml"}
+    assert {name for name in every if (directory / name).is_file()} == every - gone
+
+
+def test_a_logger_of_ones_own_comes_beside_the_standing_ones(run, images, fit_options, tmp_path):
+    init = f'{{"save_dir": "{tmp_path}/own", "name": "n", "version": "v"}}'
+    logger = ("--trainer.logger", f'{{"class_path": "CSVLogger", "init_args": {init}}}')
+    assert run(*fit_options(images, tmp_path, *logger)) == 0
+    assert (tmp_path / "own/n/v/metrics.csv").is_file()
+    assert (tmp_path / "r/version_0/metrics.csv").is_file()
+
+
+def test_fast_dev_run_runs_one_batch_and_writes_nothing(run, images, fit_options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*fit_options(images, tmp_path / "runs", "--trainer.fast_dev_run", "true")) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "images"]
+
+
+def test_every_command_takes_the_same_configuration(tmp_path):
+    keys = [set(build_parser(verb).get_defaults().keys()) for verb in VERBS]
+    assert all(other == keys[0] for other in keys)
+
+
+def test_nothing_heavy_is_imported_for_the_version(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "project.cli.run", None)  # importing it would fail
+    assert printed(capsys, "--version").startswith("project ")

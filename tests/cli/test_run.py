@@ -1,0 +1,106 @@
+"""Where a command writes, what it refuses to mix, and what it prints at its end."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from project.runs.checkpoints import read_checkpoint
+
+
+def versions(root, name: str = "r") -> list[str]:
+    return sorted(path.name for path in (root / name).iterdir())
+
+
+def test_a_fit_fills_a_new_directory_and_says_where(run, images, fit_options, tmp_path, capsys):
+    for number in range(2):
+        assert run(*fit_options(images, tmp_path / "runs")) == 0
+        directory = tmp_path / "runs" / "r" / f"version_{number}"
+        assert capsys.readouterr().out.splitlines()[-1] == f"run: {directory}"
+    names = {path.name for path in directory.iterdir()}
+    assert {"config.yaml", "metrics.csv", "provenance.json", "status.json", "checkpoints"} <= names
+    assert list(directory.glob("events.out.tfevents.*"))
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_the_default_root_and_name(run, images, fit_options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = fit_options(images, tmp_path)
+    at = options.index("--trainer.default_root_dir")
+    assert run(*options[:at]) == 0
+    assert (tmp_path / "runs" / "classifier-imagefolder" / "version_0" / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_evaluation_writes_into_the_checkpoints_run_and_predict_beside_it(run, trained, trained_images, tmp_path):
+    for verb in ("test", "validate", "predict"):
+        assert run(verb, "--ckpt_path", trained, "--data.predict", trained_images) == 0
+    for name in ("test_metrics.json", "validate_metrics.json", "predictions.jsonl", "index.html"):
+        assert (trained / name).is_file()
+    assert versions(tmp_path / "runs") == ["version_0"]
+
+
+def test_a_checkpoint_without_its_run_gets_a_new_one(run, trained, trained_images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (trained / "checkpoints" / "best.ckpt").rename(tmp_path / "moved.ckpt")
+    assert run("predict", "--ckpt_path", "moved.ckpt", "--data.predict", trained_images) == 0
+    assert (tmp_path / "runs" / "classifier-predict" / "version_0" / "predictions.jsonl").is_file()
+    assert run("test", "--ckpt_path", "moved.ckpt") == 0
+    assert (tmp_path / "runs" / "classifier-imagefolder" / "version_0" / "test_metrics.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "words"),
+    [
+        ("test", ("--model.backbone", "simple_cnn"), ["model.backbone", "contradicts"]),
+        ("test", ("--model.backbone_options", '{"width": 8}'), ["model.backbone_options", "contradicts"]),
+        ("validate", ("--model.mean", "[0.1, 0.1, 0.1]"), ["model.mean", "contradicts"]),
+        ("test", ("--model.class_names", "[x, y, z]"), ["model.class_names", "contradicts"]),
+        ("predict", ("--model.image_size", "24"), ["model.image_size", "contradicts"]),
+        ("test", ("--data.image_size", "24"), ["data.image_size", "contradicts"]),
+        ("fit", ("--data.image_size", "24"), ["model.image_size", "contradicts", "init_from"]),
+        ("fit", ("--model.std", "[0.1, 0.1, 0.1]"), ["model.std", "contradicts"]),
+        ("fit", ("--data.root", "other"), ["model.class_names", "contradicts"]),
+        ("test", ("--data.root", "other"), ["classes", "d"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_contradiction_is_an_error(fails, trained, trained_images, image_tree, tmp_path, verb, arguments, words):
+    image_tree(tmp_path / "other", count=4, classes=("a", "b", "d"))
+    arguments = [str(tmp_path / "other") if argument == "other" else argument for argument in arguments]
+    before = sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts)
+    line = fails(verb, "--ckpt_path", trained, *arguments, "--data.predict", trained_images)
+    for word in words:
+        assert word in line
+    assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
+
+
+def test_saying_what_the_checkpoint_says_is_no_contradiction(run, trained, trained_images):
+    same = ("--model.backbone", "small_resnet", "--model.backbone_options", '{"width": 4}', "--data.image_size", 12)
+    assert run("test", "--ckpt_path", trained, *same) == 0
+    assert run("predict", "--ckpt_path", trained, "--data.predict", trained_images, *same[:4]) == 0
+
+
+def test_another_tasks_checkpoint_is_refused(fails, trained, images, fit_options, tmp_path):
+    path = trained / "checkpoints" / "last.ckpt"
+    torch.save(read_checkpoint(path) | {"task": "Captioner"}, path)
+    for arguments in (("test",), fit_options(images, tmp_path / "other")):
+        line = fails(*arguments, "--ckpt_path", path)
+        assert "Captioner" in line
+        assert "Classifier" in line or arguments == ("test",)
+
+
+def test_early_stopping_on_an_unknown_metric_is_one_line(fails, images, fit_options, tmp_path):
+    more = ("--checkpoint.monitor", "val/acuracy", "--early_stopping.patience", 1)
+    for switch in ((), ("--trainer.enable_checkpointing", "false")):
+        assert "val/accuracy" in fails(*fit_options(images, tmp_path, *more, *switch))
+
+
+def test_test_prints_its_metrics_and_where_they_lie(run, trained, capsys):
+    assert run("test", "--ckpt_path", trained) == 0
+    found = json.loads((trained / "test_metrics.json").read_text())
+    out = capsys.readouterr().out
+    for name in ("test/loss", "test/accuracy", "test/f1"):
+        assert f"{name:24}{found[name]:.4f}" in out
+    assert f"metrics: {trained / 'test_metrics.json'}" in out
+    assert "class_accuracy" not in out
