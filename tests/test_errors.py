@@ -1,31 +1,44 @@
-"""The errors that users see."""
+"""Errors that travel, and the hints at their end."""
 
 from __future__ import annotations
 
 import pickle
 
 import pytest
+
 from project import errors
+from project.errors import UserError, did_you_mean
+
+KINDS = [errors.UserError, errors.ConfigError, errors.DataError, errors.CheckpointError, errors.RunError]
 
 
-@pytest.mark.parametrize("kind", [errors.ConfigError, errors.DataError, errors.CheckpointError, errors.RunError])
-def test_every_kind_survives_the_trip_from_a_worker(kind):
-    copy = pickle.loads(pickle.dumps(kind("a.png: no image")))
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_survives_pickling(kind):
+    original = kind("data.root: /nowhere: there is no such folder")
+    copy = pickle.loads(pickle.dumps(original))
     assert type(copy) is kind
-    assert isinstance(copy, errors.UserError)
-    assert str(copy) == "a.png: no image"
+    assert str(copy) == str(original) == "data.root: /nowhere: there is no such folder"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_a_user_error_but_no_programming_error(kind):
+    assert issubclass(kind, UserError)
+    assert not issubclass(kind, (OSError, ValueError, LookupError, RuntimeError, AssertionError))
+
+
+MANY = [f"option_{letter}" for letter in "abcdefghijklm"]
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "expected"),
+    ("name", "known", "hint"),
     [
-        ("momentun", ["momentum", "lr"], "did you mean 'momentum'?"),
-        ("fitt", ("fit", "test"), "did you mean 'fit'?"),
-        ("xyz", ["momentum", "lr", "lr"], "there is lr, momentum."),
+        ("small_resnt", ["small_resnet", "simple_cnn"], "did you mean 'small_resnet'?"),
+        ("simplecnn", ["small_resnet", "simple_cnn"], "did you mean 'simple_cnn'?"),
+        ("xyz", ["beta", "alpha", "beta"], "there is alpha, beta."),
         ("xyz", [], "there is none."),
-        ("qqq", [f"name{i:02}" for i in range(30)],
-         "there are 30, among them name00, name01, name02, name03, name04, name05."),
+        ("xyz", MANY[:12], f"there is {', '.join(MANY[:12])}."),
+        ("xyz", reversed(MANY), "there are 13, among them option_a, option_b, option_c, option_d, option_e, option_f."),
     ],
-)  # fmt: skip
-def test_the_nearest_name_or_what_there_is(name, known, expected):
-    assert errors.did_you_mean(name, known) == expected
+)
+def test_the_hint_is_the_nearest_name_or_what_there_is(name, known, hint):
+    assert did_you_mean(name, known) == hint

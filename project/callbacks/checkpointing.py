@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.errors import ConfigError, did_you_mean
 from project.runs.directory import RunDirectory
@@ -53,6 +54,7 @@ class SaveCheckpoints(Checkpoint):
         self._saved_at = time.monotonic()
         self._saved_step = -1
         self._restart_validation = False
+        self._stopping = False
 
     # ---- when
 
@@ -67,13 +69,16 @@ class SaveCheckpoints(Checkpoint):
         done = batch_idx + 1
         # Lightning resumes from here with the next batch: it would leave out a validation that is due now, the end of
         # the epoch, or the rest of an accumulated step
-        if (
-            done >= trainer.num_training_batches
-            or (trainer.val_check_batch not in (None, float("inf")) and done % trainer.val_check_batch == 0)
-            or done % trainer.accumulate_grad_batches
+        if done >= trainer.num_training_batches or (
+            trainer.val_check_batch not in (None, float("inf")) and done % trainer.val_check_batch == 0
         ):
             return
-        if trainer.world_size == 1 and trainer.received_sigterm:
+        signals = trainer._signal_connector
+        self._stopping |= trainer.world_size == 1 and signals.received_sigterm
+        if done % trainer.accumulate_grad_batches:
+            signals.received_sigterm = False  # or Lightning would stop here, and lose the gradients so far
+            return
+        if self._stopping:
             self._save_last(trainer)
             raise SIGTERMException
         if done % _CLOCK_STEPS == 0:
@@ -90,6 +95,8 @@ class SaveCheckpoints(Checkpoint):
             known = [name for name in trainer.callback_metrics if name.startswith("val/")]
             raise ConfigError(f"checkpoint.monitor: no metric '{self.monitor}'; {did_you_mean(self.monitor, known)}")
         value = float(value)
+        if math.isnan(value):
+            return
         # of equal values the later: its learning rate was lower, and small sets have many ties
         if self.best_value is None or (value >= self.best_value if self.mode == "max" else value <= self.best_value):
             self.best_value, self.best_step = value, trainer.global_step
@@ -124,7 +131,7 @@ class SaveCheckpoints(Checkpoint):
             trainer.save_checkpoint(path, weights_only=False)
         except OSError as error:
             if path.exists():  # the earlier one is whole; the next save may find room
-                rank_zero_warn(f"{path} could not be written ({error.strerror}); the earlier one is kept")
+                rank_zero_info(f"{path} could not be written ({error.strerror}); the earlier one is kept")
             else:
                 raise
 

@@ -51,7 +51,8 @@ class EpochLines(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the epoch; the module records its training means only after this hook."""
         seconds = time.monotonic() - self._started
-        self._pending = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {seconds:.1f} s"
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs not in (-1, None) else ""
+        self._pending = f"epoch {trainer.current_epoch + 1}{of}  {seconds:.1f} s"
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints the last epoch."""

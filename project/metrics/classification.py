@@ -5,7 +5,9 @@ Shapes: B images, K classes.
 
 from __future__ import annotations
 
-from torchmetrics import MeanMetric, MetricCollection
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassF1Score,
@@ -38,6 +40,25 @@ def per_class_accuracy(num_classes: int) -> MulticlassAccuracy:
     return MulticlassAccuracy(num_classes, average=None, validate_args=False)
 
 
-def mean_loss() -> MeanMetric:
-    """The mean over samples, updated with a batch's mean and its size."""
-    return MeanMetric(nan_strategy="disable")  # looking for NaN would wait for the device at every batch
+class WeightedMean(Metric):
+    """A mean of means, each with its weight: `total / weight`.
+
+    torchmetrics' `MeanMetric` either waits for the device at every batch, to look for NaN, or ignores the weights.
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "weight"):
+            self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, mean: Tensor, weight: Tensor | float) -> None:
+        """Adds a scalar mean over samples of this total weight."""
+        self.total += mean * weight
+        self.weight += weight
+
+    def compute(self) -> Tensor:
+        """The mean over everything, a scalar."""
+        return self.total / self.weight

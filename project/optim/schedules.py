@@ -27,6 +27,10 @@ class Schedule(LRScheduler):
     def set_total_steps(self, total_steps: int) -> None:
         """Says how many optimizer steps the run has; the task calls it before the first."""
         self.total_steps = max(total_steps, 1)
+        self.apply()
+
+    def apply(self) -> None:
+        """Gives each group the rate of the current step."""
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = rate
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -14,7 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
-from project.errors import CheckpointError, ConfigError
+from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.optim import Schedule, decay_groups
 from project.runs.checkpoints import SCHEMA, read_checkpoint, read_weights
 from project.tasks.running_means import RunningMeans
@@ -49,7 +50,7 @@ class Task(LightningModule, ABC):
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
         self.init_from = init_from
-        self.lr: float | None = None  # set by Lightning's learning-rate finder; otherwise the optimizer's own holds
+        self._lr: float | None = None
         self.training_means = RunningMeans()
         self.results: dict[str, float] = {}
         """The latest value of each metric recorded, in full precision."""
@@ -63,9 +64,6 @@ class Task(LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """The optimizer over weights with and without decay, and the schedule with its interval."""
         optimizer = self.make_optimizer(decay_groups(self))
-        if self.lr is not None:
-            for group in optimizer.param_groups:
-                group["lr"] = self.lr
         if self.make_lr_scheduler is None:
             return optimizer
         scheduler = self.make_lr_scheduler(optimizer)
@@ -75,8 +73,44 @@ class Task(LightningModule, ABC):
         if isinstance(scheduler, (Schedule, OneCycleLR, CyclicLR)):
             config["interval"] = "step"
         if isinstance(scheduler, ReduceLROnPlateau):
-            config["monitor"] = scheduler.monitor if isinstance(scheduler, MonitoredPlateau) else self.monitor
+            # stepped in `on_train_epoch_end`: Lightning would do it after the checkpoint of the epoch is written
+            config["frequency"] = sys.maxsize
+            config["monitor"] = self._plateau_monitor(scheduler)
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _plateau_monitor(self, scheduler: ReduceLROnPlateau) -> str:
+        if isinstance(scheduler, MonitoredPlateau):
+            return scheduler.monitor
+        return self.monitor if scheduler.mode == self.monitor_mode else "val/loss"
+
+    def _step_plateau(self) -> None:
+        if (self.current_epoch + 1) % (self.trainer.check_val_every_n_epoch or 1):
+            return  # nothing was measured in this epoch
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                if config.monitor not in self.results:
+                    raise ConfigError(f"model.lr_scheduler.monitor: no metric '{config.monitor}'; "
+                                      f"{did_you_mean(config.monitor, self.results)}")  # fmt: skip
+                config.scheduler.step(self.results[config.monitor])
+
+    @property
+    def lr(self) -> float | None:
+        """A learning rate in place of the optimizer's own; Lightning's learning-rate finder sets it."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = value
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+            group["lr"] = group["initial_lr"] = value
+        for config in self.trainer.lr_scheduler_configs:
+            config.scheduler.base_lrs = [value] * len(config.scheduler.base_lrs)
+
+    def on_train_start(self) -> None:
+        """Lets schedules set the rate: the learning-rate finder leaves the full one, and they may begin below it."""
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, Schedule):
+                config.scheduler.apply()
 
     def _total_steps(self) -> int:
         """Optimizer steps of the whole run.
@@ -85,17 +119,18 @@ class Task(LightningModule, ABC):
         (Lightning issue 20550).
         """
         trainer = self.trainer
-        if trainer.max_steps != -1:
-            return trainer.max_steps
         if trainer.max_epochs in (-1, None):
-            raise ConfigError("model.lr_scheduler: a schedule over the run needs its length; set trainer.max_epochs")
+            if trainer.max_steps == -1:
+                raise ConfigError("model.lr_scheduler: its shape needs the run's length; set trainer.max_epochs")
+            return trainer.max_steps
         datamodule = getattr(trainer, "datamodule", None)
         if not hasattr(datamodule, "training_batches"):
             return int(trainer.estimated_stepping_batches)
         batches = datamodule.training_batches(trainer.world_size)
         limit = trainer.overfit_batches or trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+        steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
+        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
     # ---- what is recorded
 
@@ -131,6 +166,7 @@ class Task(LightningModule, ABC):
         means = self.training_means.compute(self.trainer.strategy)
         self.training_means.reset()
         self.record({f"train/{name}": value for name, value in means.items()} | {"lr": self.current_lr})
+        self._step_plateau()
 
     # ---- what a checkpoint is
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD
@@ -22,7 +22,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from project.data.batch import Batch
 from project.data.images import load_square, to_rgb, to_square
 from project.errors import ConfigError
-from project.metrics.classification import classification_metrics, mean_loss, per_class_accuracy
+from project.metrics.classification import WeightedMean, classification_metrics, per_class_accuracy
 from project.models import build_backbone
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.optim import OneCycle
@@ -96,19 +96,18 @@ class Classifier(Task):
         self.network = build_backbone(backbone, num_classes, image_size, backbone_options)
         self.network.to(memory_format=torch.channels_last)
         self.label_smoothing = label_smoothing
-        self._class_weights = class_weights
-        self.register_buffer("loss_weights", None, persistent=False)
+        self._balanced = class_weights == "balanced"
+        # in the state dictionary, since balanced ones follow from the training data
+        weights = torch.ones(num_classes) if self._balanced else class_weights and torch.tensor(class_weights)
+        self.register_buffer("loss_weights", weights)
         self.metrics = torch.nn.ModuleDict({f"{stage}_metrics": _Metrics(num_classes) for stage in ("val", "test")})
 
     def setup(self, stage: str) -> None:
-        """Computes balanced class weights where they are asked for."""
+        """Computes balanced class weights from the training data where they are asked for."""
         super().setup(stage)
-        weights = self._class_weights
-        if weights == "balanced":
+        if self._balanced and stage == "fit":
             counts = torch.tensor(self.trainer.datamodule.class_counts, dtype=torch.float32)
-            weights = (counts.sum() / (len(counts) * counts.clamp(min=1))).tolist()
-        if weights is not None:
-            self.loss_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
+            self.loss_weights.copy_(counts.sum() / (len(counts) * counts.clamp(min=1)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of images (B, 3, S, S) uint8."""
@@ -127,12 +126,12 @@ class Classifier(Task):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""
         loss, logits = self._shared_step(batch)
-        self.metrics["val_metrics"].update(loss, logits, batch.labels)
+        self.metrics["val_metrics"].update(loss, logits, batch.labels, self.loss_weights)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds one batch to the test metrics."""
         loss, logits = self._shared_step(batch)
-        self.metrics["test_metrics"].update(loss, logits, batch.labels)
+        self.metrics["test_metrics"].update(loss, logits, batch.labels, self.loss_weights)
 
     def _shared_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean loss and logits (B, K)."""
@@ -201,15 +200,16 @@ class _Metrics(torch.nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.loss = mean_loss()
+        self.loss = WeightedMean()
         self.scores: MetricCollection = classification_metrics(num_classes)
         self.classes = per_class_accuracy(num_classes)
         self.confusion = None
         if num_classes <= _CONFUSION_CLASSES:
             self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
 
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.loss.update(loss, weight=len(labels))
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> None:
+        # a weighted cross-entropy is divided by the weights of its samples, not by their number
+        self.loss.update(loss, len(labels) if class_weights is None else class_weights[labels].sum())
         self.scores.update(logits, labels)
         self.classes.update(logits, labels)
         if self.confusion is not None:
@@ -233,4 +233,5 @@ class _Metrics(torch.nn.Module):
 def _square(image: str | Path | Image.Image | np.ndarray, size: int) -> np.ndarray:
     if isinstance(image, (str, Path)):
         return load_square(Path(image), size)
-    return to_square(to_rgb(Image.fromarray(image) if isinstance(image, np.ndarray) else image), size)
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
+    return to_square(to_rgb(picture), size)

@@ -43,9 +43,10 @@ def test_rows_come_in_input_order(tmp_path, inputs, count, world_size, batch_siz
     for rank in reversed(range(world_size)):  # the first process merges, after all others are done
         callback = WritePredictions(directory, inputs[:count])
         callback.on_predict_start(trainer(rank, world_size), None)
-        for indices in torch.arange(rank, count, world_size).split(batch_size):
-            outputs = (indices, indices.float())
-            callback.on_predict_batch_end(trainer(rank, world_size), Module, outputs, None, 0)
+        for indices in torch.arange(count)[rank::world_size].split(batch_size):
+            if len(indices):
+                outputs = (indices, indices.float())
+                callback.on_predict_batch_end(trainer(rank, world_size), Module, outputs, None, 0)
         callback.on_predict_end(trainer(rank, world_size), None)
     rows = [json.loads(line) for line in (directory.path / "predictions.jsonl").read_text().splitlines()]
     assert rows == [

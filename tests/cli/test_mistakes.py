@@ -32,7 +32,7 @@ import pytest
         (("--trainer.accelerator", "quantum"), ["accelerator", "quantum"]),
         (("--trainer.precision", "7-bit"), ["precision", "7-bit"]),
         (("--trainer.devices", "0"), ["devices"]),
-        (("--trainer.profiler", "nothing"), ["profiler", "nothing"]),
+        (("--trainer.profiler", "nothing"), ["profiler"]),
         (("--config", "absent.yaml"), ["absent.yaml"]),
         (("--model.backbone", "resnett"), ["model.backbone", "resnett", "small_resnet"]),
         (("--model.backbone_options", '{"widht": 3}'), ["model.backbone_options", "widht", "'width'"]),

@@ -36,7 +36,7 @@ def test_help_within_seconds(capsys, arguments):
 
 
 def test_shell_completion_names_commands_and_options(capsys):
-    text = printed(capsys, "--print_completion", "bash")
+    text = printed(capsys, "--print_completion", "shtab-bash")
     for word in (*VERBS, "--trainer.max_epochs", "--ckpt_path"):
         assert word in text
 
@@ -48,8 +48,8 @@ def config(capsys, *arguments: str) -> dict:
 def test_short_names_become_full_ones(capsys):
     given = config(
         capsys, "--model", "Classifier", "--data", "Digits", "--model.optimizer", "AdamW", "--model.optimizer.lr", "0.01",
-        "--model.lr_scheduler", "WarmupCosine", "--trainer.callbacks", "[EarlyStopping, LearningRateFinder]",
-        "--trainer.callbacks.monitor", "x",
+        "--model.lr_scheduler", "WarmupCosine", "--trainer.callbacks",
+        '[{"class_path": "EarlyStopping", "init_args": {"monitor": "x"}}, LearningRateFinder]',
     )  # fmt: skip
     assert given["model"]["class_path"] == "project.tasks.Classifier"
     assert given["data"]["class_path"] == "project.data.Digits"
@@ -72,8 +72,8 @@ def test_a_printed_configuration_is_a_configuration(capsys, tmp_path):
 
 
 def test_standing_callbacks_survive_an_overlay_that_lists_others(run, images, fit_options, tmp_path):
-    (tmp_path / "overlay.yaml").write_text("trainer:\n  callbacks:\n    - class_path: DeviceStatsMonitor\n")
-    (tmp_path / "second.yaml").write_text("trainer:\n  callbacks: [{class_path: Timer}]\n")
+    (tmp_path / "overlay.yaml").write_text("trainer:\n  callbacks:\n    - class_path: LearningRateMonitor\n")
+    (tmp_path / "second.yaml").write_text("trainer:\n  callbacks: [{class_path: GradientAccumulationScheduler, init_args: {scheduling: {1: 2}}}]\n")
     overlays = ("--config", tmp_path / "overlay.yaml", "--config", tmp_path / "second.yaml")
     assert run(*fit_options(images, tmp_path, *overlays)) == 0
     directory = tmp_path / "r" / "version_0"

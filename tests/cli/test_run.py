@@ -52,7 +52,7 @@ def test_a_checkpoint_without_its_run_gets_a_new_one(run, trained, trained_image
 @pytest.mark.parametrize(
     ("verb", "arguments", "words"),
     [
-        ("test", ("--model.backbone", "simple_cnn"), ["model.backbone", "contradicts"]),
+        ("test", ("--model.backbone", "simple_cnn", "--model.backbone_options", "null"), ["model.backbone", "contradicts"]),
         ("test", ("--model.backbone_options", '{"width": 8}'), ["model.backbone_options", "contradicts"]),
         ("validate", ("--model.mean", "[0.1, 0.1, 0.1]"), ["model.mean", "contradicts"]),
         ("test", ("--model.class_names", "[x, y, z]"), ["model.class_names", "contradicts"]),

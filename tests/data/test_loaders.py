@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -41,15 +42,19 @@ def samples(tmp_path) -> Samples:
 @pytest.fixture
 def make(samples, tmp_path):
     """Builds a loader of a kind over the samples."""
+    made = []
 
     def build(kind: str | int, order=None, augmentation: Augmentation | None = AUGMENTATION, **options) -> Loader:
         order = TrainingOrder(COUNT, 6, SEED) if order is None else order
         if kind == "resident":
             store = build_store(samples, SIZE, tmp_path / "decoded", False)
             return ResidentLoader(store, order, torch.device("cpu"), SEED, augmentation)
-        return StreamingLoader(samples, SIZE, order, kind, SEED, augmentation, **options)
+        made.append(StreamingLoader(samples, SIZE, order, kind, SEED, augmentation, **options))
+        return made[-1]
 
-    return build
+    yield build
+    for loader in made:
+        loader.close()
 
 
 def take(loader: Loader, epoch: int = 0, count: int = 1000, augmentation: Augmentation = AUGMENTATION) -> list[Batch]:
@@ -126,6 +131,17 @@ def test_an_epoch_that_was_left_is_followed_by_a_whole_one(kind, make):
     loader = make(kind)
     take(loader, 0, 1)
     assert_same(take(loader, 1), take(make(kind), 1))
+
+
+@pytest.mark.parametrize("done", [1, 1000], ids=["in mid-epoch", "after an epoch"])
+def test_closing_ends_the_worker_processes_at_once(done, make):
+    others = set(multiprocessing.active_children())
+    loader = make(2)
+    take(loader, count=done)
+    workers = set(multiprocessing.active_children()) - others
+    assert len(workers) == 2
+    loader.close()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from project.metrics import classification_metrics
-from project.metrics.classification import mean_loss, per_class_accuracy
+from project.metrics.classification import WeightedMean, per_class_accuracy
 from sklearn import metrics as reference
 
 
@@ -85,16 +85,16 @@ def test_per_class_accuracy_is_the_diagonal_of_the_confusion_matrix():
     assert metric.compute().numpy() == pytest.approx(expected, abs=1e-6)
 
 
-def test_mean_loss_weighs_batches_by_their_size():
+def test_a_weighted_mean_weighs_batches_by_their_size():
     losses = torch.tensor([1.0, 2, 3, 4, 10])
-    metric = mean_loss()
+    metric = WeightedMean()
     metric.update(losses[:4].mean(), weight=4)
     metric.update(losses[4:].mean(), weight=1)
     assert metric.compute().item() == 4.0
 
 
 def test_a_loss_that_is_not_a_number_is_not_hidden():
-    metric = mean_loss()
+    metric = WeightedMean()
     metric.update(torch.tensor(1.0), weight=3)
     metric.update(torch.tensor(float("nan")), weight=1)
     assert metric.compute().isnan()

@@ -156,15 +156,17 @@ def test_the_schedule_is_told_how_many_steps_the_run_takes(run, images, fit_opti
 
 def test_torchs_plateau_schedule_lowers_the_rate_only_when_the_metric_stays(run, images, fit_options, tmp_path):
     plateau = ("--model.lr_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.lr_scheduler.patience", 0)
-    options = fit_options(images, tmp_path / "runs", *plateau, "--trainer.max_epochs", 6, "--data.batch_size", 4)
+    options = fit_options(images, tmp_path / "runs", *plateau, "--trainer.max_epochs", 6, "--data.batch_size", 4,
+                          "--trainer.log_every_n_steps", 1000)  # fmt: skip
     assert run(*options, "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.02) == 0
-    accuracy, rates = (column(tmp_path / "runs/r/version_0", name) for name in ("val/accuracy", "lr"))
-    assert any(b > a for a, b in zip(accuracy, accuracy[1:], strict=False))  # or it would prove nothing
-    best, rate, expected = -1.0, 0.02, []
-    for value in accuracy:
-        expected.append(rate)  # a row shows the rate that its epoch was trained with, or the one after it
-        rate, best = (rate, value) if value > best else (0.1 * rate, best)
-    assert rates in (pytest.approx(expected), pytest.approx([*expected[1:], rate]))
+    # torch's schedule wants less by default, so it follows the loss and not the accuracy
+    losses, rates = (column(tmp_path / "runs/r/version_0", name) for name in ("val/loss", "lr"))
+    assert any(b < a for a, b in zip(losses, losses[1:], strict=False))  # or it would prove nothing
+    best, rate, expected = float("inf"), 0.02, []
+    for value in losses:
+        expected.append(rate)  # a row shows the rate that its epoch was trained with
+        rate, best = (rate, value) if value < best * (1 - 1e-4) else (0.1 * rate, best)
+    assert rates == pytest.approx(expected)
 
 
 def test_lightnings_plateau_schedule_follows_the_metric_it_names(run, images, fit_options, tmp_path):

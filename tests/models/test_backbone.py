@@ -1,0 +1,107 @@
+"""The interface of every network: stages by name, pooled features, logits; and networks by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from project.errors import ConfigError
+from project.models import BACKBONES, Backbone, build_backbone
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    """Two stages that anyone can compute: a 1 × 1 convolution, and a sum over 2 × 2 squares."""
+    torch.manual_seed(0)
+    summed = nn.AvgPool2d(2, divisor_override=1)
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Backbone({"mix": nn.Conv2d(3, 5, 1), "sum": summed}, pool, 5, 7)
+
+
+def test_stages_features_and_logits_are_one_chain(backbone):
+    images = torch.randn(4, 3, 6, 8)
+    weight, bias = (p.detach().double().numpy() for p in backbone.stages["mix"].parameters())
+    mixed = np.einsum("oc,bchw->bohw", weight[:, :, 0, 0], images.double().numpy()) + bias[:, None, None]
+    summed = mixed.reshape(4, 5, 3, 2, 4, 2).sum((3, 5))
+    features = summed.mean((2, 3))
+    logits = features @ backbone.head.weight.detach().double().numpy().T + backbone.head.bias.detach().double().numpy()
+
+    stages = backbone.forward_stages(images)
+    assert list(stages) == ["mix", "sum"]
+    for output, expected in (
+        (stages["mix"], mixed),
+        (stages["sum"], summed),
+        (backbone.feature_maps(images), summed),
+        (backbone.features(images), features),
+        (backbone(images), logits),
+    ):
+        np.testing.assert_allclose(output.detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert (backbone.num_features, backbone.num_classes) == (5, 7)
+
+
+def test_stage_shapes_are_those_of_a_run(backbone):
+    assert backbone.stage_shapes(6) == {"mix": (5, 6, 6), "sum": (5, 3, 3)}
+    assert backbone.stage_shapes(9) == {"mix": (5, 9, 9), "sum": (5, 4, 4)}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_asking_for_stage_shapes_changes_nothing(name, training):
+    network = build_backbone(name, 3, 16).train(training)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    network.stage_shapes(16)
+    assert all(module.training is training for module in network.modules())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_network_by_name_keeps_to_the_interface(name):
+    torch.manual_seed(0)
+    network = build_backbone(name, 7, 24).eval()
+    images = torch.randn(3, 3, 24, 24)
+    stages = network.forward_stages(images)
+    assert {stage: tuple(output.shape[1:]) for stage, output in stages.items()} == network.stage_shapes(24)
+    last = list(stages.values())[-1]
+    torch.testing.assert_close(network.feature_maps(images), last, rtol=0, atol=0)
+    features = network.features(images)
+    torch.testing.assert_close(features, network.pool(last), rtol=0, atol=0)
+    assert features.shape == (3, network.num_features)
+    torch.testing.assert_close(network(images), network.head(features), rtol=0, atol=0)
+    assert network(images).shape == (3, 7)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_networks_are_drawn_from_the_global_random_state(name):
+    def drawn(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return torch.cat([p.flatten() for p in build_backbone(name, 3, 16).parameters()])
+
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
+
+
+def test_options_reach_the_network():
+    narrow, wide = (build_backbone("small_resnet", 3, 16, {"width": width}) for width in (4, 8))
+    assert wide.num_features == 2 * narrow.num_features
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("small_resnt", {}, r"^model\.backbone: there is no 'small_resnt'; did you mean 'small_resnet'\?$"),
+        (
+            "small_resnet",
+            {"widht": 3},
+            r"^model\.backbone_options: small_resnet takes no 'widht'; did you mean 'width'",
+        ),
+        ("simple_cnn", {"width": 3}, r"^model\.backbone_options: simple_cnn takes no 'width'; there is none\.$"),
+        ("small_resnet", {"image_size": 3}, r"^model\.backbone_options: small_resnet takes no 'image_size'"),
+    ],
+)
+def test_unknown_names_and_options_are_named(name, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_backbone(name, 3, 16, options)

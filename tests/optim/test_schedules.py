@@ -1,0 +1,122 @@
+"""Learning rates step by step, against closed forms and torch's own schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
+
+from project.optim import OneCycle, Schedule, WarmupCosine
+
+RATES = (0.4, 0.05)  # of two parameter groups
+
+
+def optimizer() -> torch.optim.SGD:
+    return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))], "lr": rate} for rate in RATES])
+
+
+def rates(schedule: LRScheduler) -> list[float]:
+    return [group["lr"] for group in schedule.optimizer.param_groups]
+
+
+def follow(schedule: LRScheduler, steps: int) -> np.ndarray:
+    """The rates that each of the next steps is made with, (steps, groups)."""
+    used = []
+    for _ in range(steps):
+        used.append(rates(schedule))
+        schedule.optimizer.step()
+        schedule.step()
+    return np.array(used)
+
+
+def one_cycle(step: int, total: int, warmup: float, start: float, end: float) -> float:
+    return float(np.interp(step, [0, warmup * total, total], [start, 1, end]))
+
+
+def warmup_cosine(step: int, total: int, warmup: float, start: float, end: float) -> float:
+    if step < warmup * total:
+        return start + (1 - start) * step / (warmup * total)
+    done = min((step - warmup * total) / (total - warmup * total), 1)
+    return end + (1 - end) * math.cos(math.pi * done / 2) ** 2
+
+
+SHAPES = {OneCycle: (one_cycle, (0.25, 0.1, 0.0)), WarmupCosine: (warmup_cosine, (0.05, 0.01, 0.0))}
+SETTINGS = [
+    (kind, options, total)
+    for kind, (_, defaults) in SHAPES.items()
+    for options in (None, (0.3, 0.2, 0.1), (0.0, 0.5, 0.01))
+    for total in (1, 40, 97)
+]
+
+
+def made(kind: type[Schedule], options: tuple[float, float, float] | None, total: int | None) -> Schedule:
+    named = dict(zip(("warmup", "start", "end"), options or (), strict=False))
+    schedule = kind(optimizer(), **named)
+    if total is not None:
+        schedule.set_total_steps(total)
+    return schedule
+
+
+def expected(kind: type[Schedule], options: tuple | None, total: int, steps: range) -> np.ndarray:
+    shape, defaults = SHAPES[kind]
+    return np.outer([shape(step, total, *(options or defaults)) for step in steps], RATES)
+
+
+@pytest.mark.parametrize(("kind", "options", "total"), SETTINGS)
+def test_every_step_has_the_rate_of_the_closed_form_and_the_last_one_stays(kind, options, total):
+    used = follow(made(kind, options, total), total + 5)
+    np.testing.assert_allclose(used, expected(kind, options, total, range(total + 5)), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [
+        (OneCycle, lambda o: LinearLR(o, start_factor=1.0, end_factor=1e-9, total_iters=30)),
+        (WarmupCosine, lambda o: CosineAnnealingLR(o, T_max=30)),
+    ],
+)
+def test_without_warm_up_they_decay_as_torchs_do(kind: type[Schedule], reference: Callable):
+    ours = follow(made(kind, (0.0, 1.0, 0.0), 30), 30)
+    np.testing.assert_allclose(ours, follow(reference(optimizer()), 30), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_run_may_be_all_warm_up(kind):
+    used = follow(made(kind, (1.0, 0.0, 0.0), 10), 10)
+    np.testing.assert_allclose(used, np.outer(np.arange(10) / 10, RATES), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_before_the_length_is_known_the_rate_is_the_first_one(kind):
+    start = SHAPES[kind][1][1]
+    np.testing.assert_allclose(rates(made(kind, None, None)), np.multiply(start, RATES), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_the_state_holds_plain_numbers_and_neither_the_optimizer_nor_the_length(kind):
+    schedule = made(kind, None, 40)
+    follow(schedule, 7)
+    state = schedule.state_dict()
+    assert state["last_epoch"] == 7
+    assert not {"optimizer", "total_steps"} & state.keys()
+    assert all(isinstance(value, (int, float, bool, list, type(None))) for value in state.values())
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize(("done", "total"), [(13, 40), (13, 80), (40, 80)])
+@pytest.mark.parametrize("told", ["before", "after"])
+def test_a_resumed_run_follows_the_shape_of_its_new_length_from_its_first_step(kind, done, total, told):
+    """Lightning makes the schedule, which the task tells the length, and then restores optimizer and schedule."""
+    first = made(kind, None, 40)
+    follow(first, done)
+    second = made(kind, None, total if told == "before" else None)
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.load_state_dict(first.state_dict())
+    if told == "after":
+        second.set_total_steps(total)
+    used = follow(second, total - done)
+    np.testing.assert_allclose(used, expected(kind, None, total, range(done, total)), rtol=1e-12, atol=1e-15)

@@ -1,0 +1,86 @@
+"""Two processes give the numbers of one: each sample is evaluated once, and predictions keep their order."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from project.runs.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+TWO = ("--config", ROOT / "configs/trainer/ddp.yaml", "--trainer.strategy", "ddp", "--trainer.devices", 2,
+       "--trainer.accelerator", "cpu", "--trainer.precision", "32-true")  # fmt: skip
+
+
+@pytest.fixture
+def in_two(tmp_path):
+    """Runs a command as two processes; returns its output."""
+
+    def command(*arguments: object) -> str:
+        full = [sys.executable, "-m", "project", *map(str, arguments), *map(str, TWO), "--progress", "none"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        result = subprocess.run(full, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr
+        assert "Traceback" not in result.stderr
+        return result.stdout
+
+    return command
+
+
+def metrics(directory) -> dict[str, float]:
+    return json.loads((directory / "test_metrics.json").read_text())
+
+
+def test_fit_test_and_predict_with_two_processes(run, in_two, image_tree, fit_options, tmp_path):
+    images = tmp_path / "images"
+    for split, count in (("train", 17), ("val", 3), ("test", 3)):
+        image_tree(images / split, count)
+    for split in ("train", "val", "test"):  # 50, 7 and 7: the processes' shares differ, and so do their batches
+        (images / split / "a" / "00.png").unlink()
+    for split in ("val", "test"):
+        (images / split / "b" / "00.png").unlink()
+    out = in_two(*fit_options(images, tmp_path / "runs", "--data.batch_size", 8, "--data.eval_batch_size", 1))
+    assert out.count("run: ") == 2  # said once at the start and once at the end, by one process
+    directory = tmp_path / "runs" / "r" / "version_0"
+    assert [path.name for path in (tmp_path / "runs" / "r").iterdir()] == ["version_0"]
+    last = read_checkpoint(directory / "checkpoints" / "last.ckpt")
+    trained_on = json.loads((directory / "provenance.json").read_text())[0]["data"]["train"]["samples"]
+    assert last["global_step"] == 2 * -(-trained_on // 16)
+    assert len(last["random_state"]) == 2
+    with open(directory / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1]
+
+    # validation in training, pooled over processes, is what one process finds for the same weights
+    path = directory / "checkpoints" / "last.ckpt"
+    assert run("validate", "--ckpt_path", path, "--trainer.precision", "32-true", "--data.eval_batch_size", 512) == 0
+    alone = json.loads((directory / "validate_metrics.json").read_text())
+    for name in ("loss", "accuracy", "precision", "recall", "f1"):
+        assert float(rows[-1][f"val/{name}"]) == pytest.approx(alone[f"val/{name}"], rel=1e-5)
+
+    alone_root, two_root = tmp_path / "alone", tmp_path / "two"
+    one = ("--trainer.precision", "32-true", "--trainer.accelerator", "cpu", "--trainer.devices", 1, "--name", "t")
+    assert run("test", "--ckpt_path", path, *one, "--trainer.default_root_dir", alone_root) == 0
+    in_two("test", "--ckpt_path", path, "--trainer.default_root_dir", two_root, "--name", "t")
+    expected, found = metrics(alone_root / "t" / "version_0"), metrics(two_root / "t" / "version_0")
+    assert found == pytest.approx(expected, rel=1e-5)
+    confusion = [(root / "t/version_0/test_confusion.csv").read_text() for root in (alone_root, two_root)]
+    assert confusion[0] == confusion[1]
+
+    given = ("--data.predict", images, "--name", "p")
+    assert run("predict", "--ckpt_path", path, *one[:-2], *given, "--trainer.default_root_dir", alone_root) == 0
+    in_two("predict", "--ckpt_path", path, *given, "--trainer.default_root_dir", two_root)
+    answers = [
+        [json.loads(line) for line in (root / "p/version_0/predictions.jsonl").read_text().splitlines()]
+        for root in (alone_root, two_root)
+    ]
+    assert len(answers[0]) == 64
+    assert [(row["path"], row["label"]) for row in answers[0]] == [(row["path"], row["label"]) for row in answers[1]]
+    for one_row, two_row in zip(*answers, strict=True):
+        assert one_row["probability"] == pytest.approx(two_row["probability"], abs=1e-6)
+    assert not list((two_root / "p" / "version_0").glob(".*"))

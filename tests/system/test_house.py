@@ -1,0 +1,103 @@
+"""The house rules of the design: which way imports point, how long a file is, where its test lies."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted((ROOT / "project").rglob("*.py"))
+ROOMS = {"models", "decoding", "losses", "optim", "metrics", "data", "tasks", "runs", "callbacks", "analysis", "cli"}
+LOW = {"tasks", "callbacks", "runs", "cli", "analysis"}  # what the rooms below must not know
+FORBIDDEN = {
+    **dict.fromkeys(("models", "decoding", "losses", "optim", "metrics", "data"), LOW),
+    "runs": {"cli", "callbacks", "tasks"},
+    "tasks": {"cli", "callbacks", "analysis"},
+    "callbacks": {"cli", "tasks"},
+    "analysis": {"cli", "callbacks"},
+    "errors": ROOMS | {"errors"},
+}
+LIBRARIES = {
+    "models": {"torch", "torchvision"},
+    "decoding": {"torch"},
+    "losses": {"torch"},
+    "optim": {"torch"},
+    "metrics": {"torch", "torchmetrics"},
+    "errors": set(),
+}
+
+name = lambda path: str(path.relative_to(ROOT))  # noqa: E731
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "project").parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything that a module imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative imports hide where they point"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms_of(path: Path) -> set[str]:
+    return {dotted.split(".")[1] for dotted in imported(path) if dotted.startswith("project.")}
+
+
+def test_there_is_something_to_look_at():
+    assert len(MODULES) > 40
+    assert {"data", "tasks"} <= {other for path in MODULES for other in rooms_of(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_imports_point_one_way(path):
+    assert not rooms_of(path) & FORBIDDEN.get(room(path), set())
+    if room(path) not in ("cli", "__main__"):
+        assert "cli" not in rooms_of(path)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if room(path) in LIBRARIES], ids=name)
+def test_the_lower_rooms_use_few_libraries(path):
+    import sys
+
+    used = {dotted.split(".")[0] for dotted in imported(path)} - set(sys.stdlib_module_names) - {"project"}
+    assert used <= LIBRARIES[room(path)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_file_is_short_and_says_what_it_is(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    if text:
+        assert ast.get_docstring(ast.parse(text))
+
+
+def test_the_median_file_is_short():
+    lengths = sorted(len(path.read_text().splitlines()) for path in MODULES)
+    assert lengths[len(lengths) // 2] < 150
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=name)
+def test_a_module_has_its_tests(path):
+    relative = path.relative_to(ROOT / "project")
+    mirror = ROOT / "tests" / relative.parent / f"test_{relative.name}"
+    assert mirror.is_file()
+    assert "def test_" in mirror.read_text()
+
+
+def test_a_mirror_has_its_module():
+    mirrors = [path for path in (ROOT / "tests").rglob("test_*.py") if path.parent.name not in ("system", "scripts")]
+    relative = [path.relative_to(ROOT / "tests") for path in mirrors]
+    lost = [path for path in relative if not (ROOT / "project" / path.parent / path.name.removeprefix("test_")).is_file()]
+    assert lost == []
+
+
+def test_the_tests_are_no_packages():
+    assert not list((ROOT / "tests").rglob("__init__.py"))
