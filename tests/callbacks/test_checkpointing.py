@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback
+
 from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
 from project.errors import ConfigError
 from project.runs.checkpoints import read_checkpoint
@@ -98,7 +99,11 @@ def test_a_metric_that_is_not_a_number_is_never_the_best(tmp_path, mode, best):
 
 def test_a_resumed_run_remembers_the_best(tmp_path):
     options = CheckpointOptions("val/m", "max")
-    first, second, trainer = SaveCheckpoints(None, options), SaveCheckpoints(RunDirectory(tmp_path), options), Recorder()
+    first, second, trainer = (
+        SaveCheckpoints(None, options),
+        SaveCheckpoints(RunDirectory(tmp_path), options),
+        Recorder(),
+    )
     first.best_value, first.best_step = 0.9, 7
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     trainer.validate(second, 0.8)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from project.callbacks.predictions import WritePredictions
 from project.runs.directory import RunDirectory
 
@@ -58,7 +59,9 @@ def test_rows_come_in_input_order(tmp_path, inputs, count, world_size, batch_siz
 
 def test_a_broken_off_prediction_leaves_the_earlier_one_and_nothing_else(run, fails, trained, trained_images, tmp_path):
     assert run("predict", "--ckpt_path", trained, "--data.predict", trained_images / "a") == 0
-    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.name in ("predictions.jsonl", "index.html")}
+    before = {
+        path.name: path.read_bytes() for path in trained.iterdir() if path.name in ("predictions.jsonl", "index.html")
+    }
     assert len(before) == 2
     bad = tmp_path / "bad"
     bad.mkdir()

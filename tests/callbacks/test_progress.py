@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
+
 from project.callbacks.progress import Bar, EpochLines, progress_callback
 from project.cli import main
 

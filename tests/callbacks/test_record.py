@@ -10,6 +10,7 @@ import pytest
 import yaml
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+
 from project.callbacks.record import RunRecord
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory

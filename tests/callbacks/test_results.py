@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from sklearn import metrics as reference
+
 from project.data import ImageFolder
 from project.tasks import Classifier
-from sklearn import metrics as reference
 
 
 @pytest.mark.parametrize(("verb", "stage"), [("test", "test"), ("validate", "val")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import yaml
+
 from project.cli.command import read_command
 from project.runs.checkpoints import read_checkpoint
 

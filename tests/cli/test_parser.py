@@ -7,6 +7,7 @@ import time
 
 import pytest
 import yaml
+
 from project import __version__
 from project.cli import main
 from project.cli.parser import VERBS, build_parser
@@ -14,10 +15,12 @@ from project.cli.parser import VERBS, build_parser
 
 def printed(capsys, *arguments: str) -> str:
     capsys.readouterr()
+    status = 0
     try:
         main(list(arguments))
     except SystemExit as stop:
-        assert not stop.code
+        status = stop.code or 0
+    assert status == 0
     return capsys.readouterr().out
 
 
@@ -73,7 +76,9 @@ def test_a_printed_configuration_is_a_configuration(capsys, tmp_path):
 
 def test_standing_callbacks_survive_an_overlay_that_lists_others(run, images, fit_options, tmp_path):
     (tmp_path / "overlay.yaml").write_text("trainer:\n  callbacks:\n    - class_path: LearningRateMonitor\n")
-    (tmp_path / "second.yaml").write_text("trainer:\n  callbacks: [{class_path: GradientAccumulationScheduler, init_args: {scheduling: {1: 2}}}]\n")
+    (tmp_path / "second.yaml").write_text(
+        "trainer:\n  callbacks: [{class_path: GradientAccumulationScheduler, init_args: {scheduling: {1: 2}}}]\n"
+    )
     overlays = ("--config", tmp_path / "overlay.yaml", "--config", tmp_path / "second.yaml")
     assert run(*fit_options(images, tmp_path, *overlays)) == 0
     directory = tmp_path / "r" / "version_0"

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+
 from project.runs.checkpoints import read_checkpoint
 
 
@@ -52,7 +53,11 @@ def test_a_checkpoint_without_its_run_gets_a_new_one(run, trained, trained_image
 @pytest.mark.parametrize(
     ("verb", "arguments", "words"),
     [
-        ("test", ("--model.backbone", "simple_cnn", "--model.backbone_options", "null"), ["model.backbone", "contradicts"]),
+        (
+            "test",
+            ("--model.backbone", "simple_cnn", "--model.backbone_options", "null"),
+            ["model.backbone", "contradicts"],
+        ),
         ("test", ("--model.backbone_options", '{"width": 8}'), ["model.backbone_options", "contradicts"]),
         ("validate", ("--model.mean", "[0.1, 0.1, 0.1]"), ["model.mean", "contradicts"]),
         ("test", ("--model.class_names", "[x, y, z]"), ["model.class_names", "contradicts"]),

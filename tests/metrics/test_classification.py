@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as reference
+
 from project.metrics import classification_metrics
 from project.metrics.classification import WeightedMean, per_class_accuracy
-from sklearn import metrics as reference
 
 
 def random_logits(num_classes: int, count: int = 211, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+
 from project.runs.checkpoints import read_checkpoint
 
 
@@ -207,5 +208,13 @@ def test_a_resumed_run_that_cannot_be_written(fails, trained, tmp_path):
     shutil.rmtree(trained / "checkpoints")
     (trained / "checkpoints").write_text("")
     os.symlink(moved, trained / "link.ckpt")
-    line = fails("fit", "--ckpt_path", moved, "--name", "r/version_0/checkpoints", "--trainer.default_root_dir", tmp_path / "runs")
+    line = fails(
+        "fit",
+        "--ckpt_path",
+        moved,
+        "--name",
+        "r/version_0/checkpoints",
+        "--trainer.default_root_dir",
+        tmp_path / "runs",
+    )
     assert "default_root_dir" in line

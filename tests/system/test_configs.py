@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from project.cli import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from project.runs.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[2]

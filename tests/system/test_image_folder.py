@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback
+
 from project.runs.checkpoints import read_checkpoint
 
 SEEN: list[list[int]] = []
@@ -53,7 +54,9 @@ def callback(name: str) -> tuple[str, str]:
 
 
 def test_a_second_config_leaves_the_standing_callbacks_and_a_plus_appends(run, images, fit_options, tmp_path):
-    (tmp_path / "one.yaml").write_text("trainer: {callbacks: [{class_path: GradientAccumulationScheduler, init_args: {scheduling: {1: 2}}}]}\n")
+    (tmp_path / "one.yaml").write_text(
+        "trainer: {callbacks: [{class_path: GradientAccumulationScheduler, init_args: {scheduling: {1: 2}}}]}\n"
+    )
     (tmp_path / "two.yaml").write_text("trainer: {callbacks+: [{class_path: LearningRateMonitor}]}\n")
     configs = ("--config", tmp_path / "one.yaml", "--config", tmp_path / "two.yaml")
     assert run(*fit_options(images, tmp_path, *configs)) == 0

@@ -6,17 +6,19 @@ import csv
 import json
 import pickletools
 import zipfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import LearningRateFinder
+from torch import nn
+
 from project.errors import CheckpointError
 from project.optim import OneCycle
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier, Task
 from project.tasks.base import load_matching
-from torch import nn
 
 TOTALS: list[int] = []
 SUGGESTED: list[float] = []
@@ -58,7 +60,7 @@ def test_a_checkpoint_is_opened_from_python_alone(trained, cls, which):
     assert not any(module.training for module in task.modules())
     assert (task.class_names, task.image_size) == (["a", "b", "c"], 12)
     answer = task.predict([np.zeros((5, 9), np.uint8)])[0]
-    assert [name for name, _ in answer["top5"]][0] == answer["label"]
+    assert answer["top5"][0][0] == answer["label"]
     assert sum(value for _, value in answer["top5"]) == pytest.approx(1)
 
 
@@ -161,7 +163,7 @@ def test_torchs_plateau_schedule_lowers_the_rate_only_when_the_metric_stays(run,
     assert run(*options, "--model.optimizer", "torch.optim.SGD", "--model.optimizer.lr", 0.02) == 0
     # torch's schedule wants less by default, so it follows the loss and not the accuracy
     losses, rates = (column(tmp_path / "runs/r/version_0", name) for name in ("val/loss", "lr"))
-    assert any(b < a for a, b in zip(losses, losses[1:], strict=False))  # or it would prove nothing
+    assert any(b < a for a, b in pairwise(losses))  # or it would prove nothing
     best, rate, expected = float("inf"), 0.02, []
     for value in losses:
         expected.append(rate)  # a row shows the rate that its epoch was trained with
@@ -173,7 +175,9 @@ def test_lightnings_plateau_schedule_follows_the_metric_it_names(run, images, fi
     name = "lightning.pytorch.cli.ReduceLROnPlateau"
     init = {"monitor": "train/loss", "patience": 0, "mode": "max", "factor": 0.5, "threshold": 0.0}
     scheduler = json.dumps({"class_path": name, "init_args": init})
-    assert run(*fit_options(images, tmp_path / "runs", "--model.lr_scheduler", scheduler, "--trainer.max_epochs", 3)) == 0
+    assert (
+        run(*fit_options(images, tmp_path / "runs", "--model.lr_scheduler", scheduler, "--trainer.max_epochs", 3)) == 0
+    )
     losses, rates = (column(tmp_path / "runs/r/version_0", name) for name in ("train/loss", "lr"))
     assert losses[0] > losses[1]  # which is worse, since more is better here
     assert rates == [0.1, 0.1, 0.05]

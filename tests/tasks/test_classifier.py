@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn import metrics as reference
+
 from project.data.batch import Batch
 from project.data.images import load_square
 from project.errors import ConfigError, DataError
 from project.tasks import Classifier
-from sklearn import metrics as reference
 
 NAMES = ["a", "b", "c", "d"]
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from project.tasks.running_means import RunningMeans
 
 
