@@ -14,12 +14,13 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 
+from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, VERBS, Parser, build_parser, root_parser
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.runs.checkpoints import check_no_new_classes, read_checkpoint
 from project.runs.directory import CONFIG, find_checkpoint, find_unfinished
 
-_DEFAULT_ROOT = "runs"
+DEFAULT_ROOT = "runs"
 _WORDS = ("last", "best", "auto")
 
 
@@ -45,7 +46,7 @@ class Command:
     @property
     def root(self) -> str:
         """The folder of all runs."""
-        return self.config.trainer.default_root_dir or _DEFAULT_ROOT
+        return self.config.trainer.default_root_dir or DEFAULT_ROOT
 
     @property
     def name(self) -> str:
@@ -81,17 +82,19 @@ def read_command(args: list[str]) -> Command:
         root_parser().parse_args(args or ["--help"])
         raise ConfigError(f"{' '.join(args)}: name a command first: {', '.join(VERBS)}")
     parser = build_parser(verb)
-    path = _find_path(verb, args)
+    arguments = Arguments(args[1:])
+    path = _find_path(verb, arguments)
     if path is None and verb != "fit" and not {"-h", "--help"} & set(args):
         raise CheckpointError(f"ckpt_path: {verb} needs trained weights; add --ckpt_path RUN, or best, or last")
     if path is None:
-        command = Command(verb, args, parser, parser.parse_args(args[1:]))
+        command = Command(verb, args, parser, parser.parse_args(arguments.ordered))
     else:
         checkpoint = read_checkpoint(path)
         del checkpoint["state_dict"]
+        check_no_new_classes(checkpoint.get("config"), path)
         under = _config_of(checkpoint, verb)
         check_no_new_classes(under, path)
-        config = parser.parse_args(["--config", json.dumps(under), *args[1:]])
+        config = parser.parse_args(["--config", json.dumps(under), *arguments.ordered])
         command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
     return command
@@ -104,9 +107,9 @@ def _check_complete(command: Command) -> None:
                               f"or --{section} {example}")  # fmt: skip
 
 
-def _find_path(verb: str, args: list[str]) -> Path | None:
+def _find_path(verb: str, arguments: Arguments) -> Path | None:
     """The checkpoint that the arguments or a configuration file name, if any."""
-    given = _last_given(args)
+    given = arguments.last("ckpt_path")
     if given is None:
         return None
     if given not in _WORDS:
@@ -118,39 +121,19 @@ def _find_path(verb: str, args: list[str]) -> Path | None:
         if not (path / CONFIG).is_file() or not found.is_file():
             raise CheckpointError(f"ckpt_path: {path}: the folder is no run with a checkpoints/{inside}.ckpt")
         return found
+    if given == "auto" and verb != "fit":
+        raise ConfigError("ckpt_path: 'auto' goes on with an unfinished fit; here use best, last or a path")
+    if given != "auto" and (name := arguments.last("name")):
+        return find_checkpoint(given, arguments.last("trainer.default_root_dir") or DEFAULT_ROOT, name)
     # the run was named by its fit
     parser = build_parser("fit")
-    command = Command("fit", args, parser, parser.parse_args(args[1:]))
+    command = Command("fit", arguments.ordered, parser, parser.parse_args(arguments.ordered))
     for section in ("model", "data"):
-        if command.config.get(section) is None and not command.config.name:
+        if command.config.get(section) is None:
             raise ConfigError(f"ckpt_path: to find '{given}', add the run's --config or its --name; or give a path")
-    if given != "auto":
-        return find_checkpoint(given, command.root, command.name)
-    if verb != "fit":
-        raise ConfigError("ckpt_path: 'auto' goes on with an unfinished fit; here use best, last or a path")
-    return find_unfinished(command.plain_config(), command.root, command.name)
-
-
-def _last_given(args: list[str]) -> str | None:
-    """`ckpt_path` as the last of the arguments or configuration files gives it."""
-    given, configs = None, []
-    for position, arg in enumerate(args):
-        option, equals, value = arg.partition("=")
-        if not equals:
-            value = args[position + 1] if position + 1 < len(args) else ""
-        if option == "--ckpt_path":
-            given = value
-        elif option in ("--config", "-c"):
-            configs.append(value)
-    if given is None:
-        for name in configs:
-            try:
-                content = yaml.safe_load(Path(name).read_text())
-            except (OSError, yaml.YAMLError):
-                continue  # the parser says what is wrong with it
-            if isinstance(content, dict):
-                given = content.get("ckpt_path", given)
-    return None if given in (None, "", "null") else given
+    if given == "auto":
+        return find_unfinished(command.plain_config(), command.root, command.name)
+    return find_checkpoint(given, command.root, command.name)
 
 
 def _config_of(checkpoint: dict[str, Any], verb: str) -> dict[str, Any]:

@@ -11,14 +11,19 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from project.callbacks.checkpointing import CheckpointOptions
 from project.data.augment import Augmentation
 from project.errors import did_you_mean
+from project.runs.budget import Budget, EarlyStoppingOptions
 from project.tasks import Task
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "model": (Task, Optimizer, LRScheduler),
     "data": (LightningDataModule, Augmentation),
     "trainer": (Trainer, Callback, Logger),
+    "checkpoint": (CheckpointOptions,),
+    "early_stopping": (EarlyStoppingOptions,),
+    "budget": (Budget,),
 }
 _NOISE = re.compile(r"Subtypes: \[.*?\]\s+Errors:|Problem with given class_path \S+:|Does not validate against any of the Union subtypes|"
                     r"- Expected a <class 'NoneType'>|- Expected a path but \S+ either not accessible or invalid|"
@@ -47,6 +52,11 @@ def explain(message: str, root_options: Iterable[str]) -> str:
             option = ".".join(filter(None, [section, place.removeprefix(section).strip("."), last]))
             return f"{option}: there is no such option; {did_you_mean(last, _parameters(section))}"
         return f"{name}: there is no such option; {did_you_mean(name.partition('.')[0], root_options)}"
+
+    number = re.search(r"Errors:\s+- Expected a <class '(int|float|bool)'>", message)
+    wrong = re.search(r"Given value: (\S+?)\.? ", message)
+    if number and wrong and "." in where:
+        return f"{where}: expected {number[1]}; got '{wrong[1]}'"
 
     unknown_class = re.search(r"Expected a dot import path string: (\w+)", message)
     if unknown_class:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NoReturn
 
 import lightning.pytorch.callbacks
@@ -18,7 +17,7 @@ from project.callbacks.checkpointing import CheckpointOptions
 from project.callbacks.progress import ProgressStyle
 from project.cli.mistakes import explain
 from project.errors import ConfigError
-from project.runs.budget import Budget
+from project.runs.budget import Budget, EarlyStoppingOptions
 from project.runs.precision import fastest_precision
 from project.tasks import Task
 
@@ -30,19 +29,6 @@ VERBS = {
 }
 FACTS = ("class_names", "image_size")
 """Arguments of a task that the data say when training, and the checkpoint afterwards."""
-
-
-@dataclass(frozen=True)
-class EarlyStoppingOptions:
-    """When to stop before the last epoch.
-
-    Args:
-        patience: validations without a better value of the monitored metric; without it, training runs to the end.
-        min_delta: a smaller change is not better.
-    """
-
-    patience: int | None = None
-    min_delta: float = 0.0
 
 
 class Parser(ArgumentParser):

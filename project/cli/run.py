@@ -44,6 +44,10 @@ def run_command(args: list[str]) -> None:
             _run(read_command(args))
         except SIGTERMException:
             raise SystemExit(INTERRUPT_STATUS if interrupts.count else SIGTERM_STATUS) from None
+        except RuntimeError as error:
+            if not str(error).startswith("Early stopping conditioned on metric"):
+                raise
+            raise ConfigError(f"early stopping: {error}") from None
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from None
 

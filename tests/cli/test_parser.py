@@ -42,6 +42,7 @@ def test_shell_completion_names_commands_and_options(capsys):
     text = printed(capsys, "--print_completion", "shtab-bash")
     for word in (*VERBS, "--trainer.max_epochs", "--ckpt_path"):
         assert word in text
+    assert len(text) < 2_000_000  # a shell reads it at every start
 
 
 def config(capsys, *arguments: str) -> dict:

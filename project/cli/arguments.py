@@ -1,0 +1,90 @@
+"""A first look at the arguments, before the options are known that a checkpoint adds to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from project.errors import ConfigError
+
+_SECTIONS = ("model", "data", "trainer", "checkpoint", "early_stopping", "budget")
+_FOLLOWS = {
+    "data.seed": "--seed",
+    "model.class_names": "the data",
+    "model.image_size": "--data.image_size",
+}
+
+
+class Arguments:
+    """The arguments after the command, with the configuration files that they name.
+
+    Args:
+        arguments: as given.
+
+    Raises:
+        ConfigError: a file is absent or no configuration, or an option is given that follows another.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._options: list[tuple[str, str]] = []
+        configs, rest = [], []
+        position = 0
+        while position < len(arguments):
+            option, equals, value = arguments[position].partition("=")
+            width = 1
+            if not equals and position + 1 < len(arguments):
+                value, width = arguments[position + 1], 2
+            if option in ("--config", "-c") and value:
+                configs.append(value)
+            else:
+                width = 1
+                rest.append(arguments[position])
+                self._options.append((option.removeprefix("--").replace(".init_args.", "."), value))
+            position += width
+        self.configs = [_read_config(config) for config in configs]
+        for name, _ in self._options:
+            if name in _FOLLOWS:
+                raise ConfigError(f"{name}: follows {_FOLLOWS[name]}; leave it out")
+        # a configuration file never wins over an option, wherever it stands
+        self.ordered = [argument for config in configs for argument in ("--config", config)] + rest
+
+    def last(self, name: str) -> Any:
+        """The value of an option: the last one given, or else that of the last file which has it."""
+        given = None
+        for config in self.configs:
+            value: Any = config
+            for key in name.split("."):
+                value = value.get(key) if isinstance(value, dict) else None
+            given = given if value is None else value
+        for option, value in self._options:
+            if option == name:
+                given = value
+        return None if given in ("", "null") else given
+
+
+def _read_config(name: str) -> dict[str, Any]:
+    if name.lstrip().startswith("{"):
+        text, where = name, "config"
+    else:
+        where = f"config: {name}"
+        try:
+            text = Path(name).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(f"{where}: not valid YAML: {place}{getattr(error, 'problem', error)}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: needs sections such as model, data and trainer; found only {content!r}")
+    for section in _SECTIONS:
+        value = content.get(section, {})
+        if not isinstance(value, dict) and not (section in ("model", "data") and isinstance(value, str | None)):
+            raise ConfigError(f"{where}: {section}: needs options below it; found only {value!r}")
+    return content
