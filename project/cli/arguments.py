@@ -21,13 +21,14 @@ class Arguments:
     """The arguments after the command, with the configuration files that they name.
 
     Args:
+        verb: the command.
         arguments: as given.
 
     Raises:
         ConfigError: a file is absent or no configuration, or an option is given that follows another.
     """
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, verb: str, arguments: list[str]) -> None:
         self._options: list[tuple[str, str]] = []
         configs, rest = [], []
         position = 0
@@ -45,7 +46,7 @@ class Arguments:
             position += width
         self.configs = [_read_config(config) for config in configs]
         for name, _ in self._options:
-            if name in _FOLLOWS:
+            if name in _FOLLOWS and (verb == "fit" or name == "data.seed"):
                 raise ConfigError(f"{name}: follows {_FOLLOWS[name]}; leave it out")
         # a configuration file never wins over an option, wherever it stands
         self.ordered = [argument for config in configs for argument in ("--config", config)] + rest

@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import Namespace
 
 from project.cli.arguments import Arguments
-from project.cli.parser import FACTS, VERBS, Parser, build_parser, root_parser
+from project.cli.parser import FACTS, VERBS, Parser, build_parser, completion, root_parser
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.runs.checkpoints import check_no_new_classes, read_checkpoint
 from project.runs.directory import CONFIG, find_checkpoint, find_unfinished
@@ -75,6 +75,9 @@ def read_command(args: list[str]) -> Command:
         UserError: they cannot be understood, or contradict the checkpoint.
         SystemExit: 0 after `--help`, `--print_config` and the like.
     """
+    if args and args[0].startswith("--print_completion"):
+        print(completion(args[0].partition("=")[2] or "".join(args[1:2])))
+        raise SystemExit(0)
     verb = args[0] if args else ""
     if verb not in VERBS:
         if verb and not verb.startswith("-"):
@@ -82,7 +85,7 @@ def read_command(args: list[str]) -> Command:
         root_parser().parse_args(args or ["--help"])
         raise ConfigError(f"{' '.join(args)}: name a command first: {', '.join(VERBS)}")
     parser = build_parser(verb)
-    arguments = Arguments(args[1:])
+    arguments = Arguments(verb, args[1:])
     path = _find_path(verb, arguments)
     if path is None and verb != "fit" and not {"-h", "--help"} & set(args):
         raise CheckpointError(f"ckpt_path: {verb} needs trained weights; add --ckpt_path RUN, or best, or last")

@@ -84,11 +84,21 @@ def _parameters(section: str) -> set[str]:
 
 
 def _classes(section: str) -> set[str]:
-    return {cls.__name__ for cls in _all_classes(section) if not cls.__name__.startswith("_")}
+    return {name for base in _TYPES.get(section, ()) for name in class_names(base)}
+
+
+def class_names(base: type) -> list[str]:
+    """The short names of every imported public class below `base`, sorted."""
+    return sorted({cls.__name__ for cls in _below(base) if not cls.__name__.startswith("_")})
 
 
 def _all_classes(section: str) -> Iterable[type]:
-    pending = list(_TYPES.get(section, ()))
+    for base in _TYPES.get(section, ()):
+        yield from _below(base)
+
+
+def _below(base: type) -> Iterable[type]:
+    pending = [base]
     while pending:
         cls = pending.pop()
         yield cls

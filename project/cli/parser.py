@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import NoReturn
 
 import lightning.pytorch.callbacks
 import lightning.pytorch.loggers  # noqa: F401  what is imported is found by its short name
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule, Trainer
 
 import project.data
@@ -15,7 +16,7 @@ import project.tasks
 from project import __version__
 from project.callbacks.checkpointing import CheckpointOptions
 from project.callbacks.progress import ProgressStyle
-from project.cli.mistakes import explain
+from project.cli.mistakes import class_names, explain
 from project.errors import ConfigError
 from project.runs.budget import Budget, EarlyStoppingOptions
 from project.runs.precision import fastest_precision
@@ -27,6 +28,7 @@ VERBS = {
     "test": "measure a checkpoint on the test split",
     "predict": "apply a checkpoint to image files",
 }
+COMPLETED_SHELLS = ("bash", "zsh", "tcsh")
 FACTS = ("class_names", "image_size")
 """Arguments of a task that the data say when training, and the checkpoint afterwards."""
 
@@ -73,10 +75,35 @@ def build_parser(verb: str) -> Parser:
 
 
 def root_parser() -> Parser:
-    """All commands in one parser, for `--help` and for shell completion."""
-    set_parsing_settings(add_print_completion_argument=True)
+    """All commands in one parser, for `--help`."""
     parser = Parser(prog="project", description=project.__doc__, version=f"project {__version__}")
+    parser.add_argument("--print_completion", choices=COMPLETED_SHELLS, help="the shell's completion script")
     commands = parser.add_subcommands(required=True, dest="command")
     for verb, text in VERBS.items():
         commands.add_subcommand(verb, build_parser(verb), help=text)
     return parser
+
+
+def completion(shell: str) -> str:
+    """The completion script of a shell: commands, options, and the names of tasks and data sets.
+
+    Without the options of every class that could be named, whose script would have a hundred megabytes.
+
+    Raises:
+        ConfigError: shtab is not installed, or it does not know the shell.
+    """
+    try:
+        import shtab
+    except ImportError:
+        raise ConfigError("--print_completion: needs shtab; install it with pip install shtab") from None
+    if shell not in COMPLETED_SHELLS:
+        raise ConfigError(f"--print_completion: '{shell}' is none of {', '.join(COMPLETED_SHELLS)}")
+    root = argparse.ArgumentParser(prog="project")
+    commands = root.add_subparsers()
+    choices = {"--model": class_names(Task), "--data": class_names(LightningDataModule)}
+    for verb in VERBS:
+        command = commands.add_parser(verb)
+        for option in sorted(build_parser(verb)._option_string_actions):
+            if option.startswith("--") and not option.endswith(("+", "help")):
+                command.add_argument(option, choices=choices.get(option))
+    return shtab.complete(root, shell)

@@ -73,7 +73,8 @@ def augment(images: Tensor, rows: Tensor, draws: Tensor, augmentation: Augmentat
 
 def _offset(draw: Tensor, largest: int) -> Tensor:
     """A whole number from -largest to largest for each draw, (B, 1) int64."""
-    return ((draw * (2 * largest + 1)).floor().long() - largest)[:, None]
+    # in 32 bits a draw just below one is rounded up to it
+    return ((draw * (2 * largest + 1)).floor().clamp(max=2 * largest).long() - largest)[:, None]
 
 
 def _reflect(coordinates: Tensor, size: int) -> Tensor:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.data.augment import Augmentation
-from project.data.images import find_images, shorter_sides
+from project.data.images import find_images, is_image_name, shorter_sides
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
 from project.data.samples import Samples, Split, stratified_split
@@ -46,9 +46,6 @@ class ImageDataModule(LightningDataModule):
         predict: a folder, a file or a glob pattern of images to predict on.
         seed: of order and augmentation; the command line links it to `--seed`.
     """
-
-    # a process with no sample of a small evaluation split simply adds nothing
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
         self,
@@ -87,6 +84,7 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self._stores: dict[Split, Store] = {}
         self._loaders: list[Loader] = []
+        self._skipped: set[str] = set()
 
     # ---- what a data set says of itself
 
@@ -140,7 +138,8 @@ class ImageDataModule(LightningDataModule):
         if resident and self.augment.min_area < 1:
             if self.storage == "auto" and not self.splits["train"].in_memory:
                 return False
-            raise ConfigError("data.augment.min_area: stored images are squares already; add --data.storage stream")
+            mend = "leave it out" if self.splits["train"].in_memory else "add --data.storage stream"
+            raise ConfigError(f"data.augment.min_area: stored images are squares already; {mend}")
         return resident
 
     @property
@@ -153,7 +152,9 @@ class ImageDataModule(LightningDataModule):
         """One line for each unreadable training file that was left out so far."""
         if "train" in self._stores:
             return self._stores["train"].skipped
-        return sorted({line for loader in self._loaders for line in getattr(loader, "skipped", {}).values()})
+        for loader in self._loaders:
+            self._skipped |= set(getattr(loader, "skipped", {}).values())
+        return sorted(self._skipped)
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:
         """Number of samples and a hash of each split: tells which data a run saw."""
@@ -198,7 +199,7 @@ class ImageDataModule(LightningDataModule):
         paths = find_inputs(self.predict)
         samples = Samples(paths, np.zeros(len(paths), np.int64), "predict")
         size = self.trainer.lightning_module.image_size
-        order = EvaluationOrder(len(paths), min(self.eval_batch_size, 64), self.trainer.global_rank, self._world_size)
+        order = self._evaluation_order(len(paths), min(self.eval_batch_size, 64))
         workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
         return self._kept(StreamingLoader(samples, size, order, workers, self.seed))
 
@@ -207,7 +208,8 @@ class ImageDataModule(LightningDataModule):
         return batch.augmented(self.augment) if isinstance(batch, Streamed) else batch
 
     def teardown(self, stage: str) -> None:
-        """Ends worker processes."""
+        """Ends worker processes, and keeps what they could not read."""
+        _ = self.skipped_images
         for loader in self._loaders:
             loader.close()
         self._loaders.clear()
@@ -217,10 +219,6 @@ class ImageDataModule(LightningDataModule):
         self.teardown("")
 
     # ---- how
-
-    @property
-    def _world_size(self) -> int:
-        return self.trainer.world_size
 
     @staticmethod
     def _needed(stage: str) -> tuple[Split, ...]:
@@ -235,12 +233,12 @@ class ImageDataModule(LightningDataModule):
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
         training = split == "train"
-        place = (self.trainer.global_rank, self._world_size)
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])
         if order_class is TrainingOrder:
-            order = TrainingOrder(length, self.batch_size, self.seed, *place)
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            order = TrainingOrder(length, self.batch_size, self.seed, rank, world_size)
         else:
-            order = EvaluationOrder(length, self.batch_size if training else self.eval_batch_size, *place)
+            order = self._evaluation_order(length, self.batch_size if training else self.eval_batch_size)
         augmentation = self.augment if training and order_class is TrainingOrder else None
         device: torch.device = self.trainer.strategy.root_device
         if self.resident:
@@ -257,6 +255,13 @@ class ImageDataModule(LightningDataModule):
                 pin_memory=device.type == "cuda",
             )
         )
+
+    def _evaluation_order(self, length: int, batch_size: int) -> EvaluationOrder:
+        if length < self.trainer.world_size:  # a process without any would keep the others waiting
+            raise DataError(
+                f"data: {length} images cannot be shared among {self.trainer.world_size} processes; use fewer devices"
+            )
+        return EvaluationOrder(length, batch_size, self.trainer.global_rank, self.trainer.world_size)
 
     def _kept(self, loader: Loader) -> Loader:
         self._loaders.append(loader)
@@ -278,7 +283,8 @@ def find_inputs(pattern: str | None) -> list[Path]:
     elif path.exists():
         found = [path]
     else:
-        found = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
+        matches = sorted(map(Path, glob.glob(str(path), recursive=True)))
+        found = [match for match in matches if match.is_file() and is_image_name(match.name)]
     if not found:
         what = "the folder holds no images" if path.is_dir() else "there is no such file or folder"
         raise DataError(f"data.predict: {pattern}: {what}")

@@ -22,15 +22,22 @@ EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm",
 
 def find_images(folder: Path) -> list[Path]:
     """Every image file below `folder` by its extension, sorted; hidden files and folders are left out."""
-    found = []
+    found: list[Path] = []
+    seen: set[str] = set()  # a link may lead back up
     for where, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(where, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
-        ]
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(where, name) for name in files if is_image_name(name)]
     return sorted(found)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its extension, and not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def open_rgb(path: Path, draft_size: int | None = None) -> Image.Image:
@@ -49,6 +56,8 @@ def open_rgb(path: Path, draft_size: int | None = None) -> Image.Image:
             if draft_size is not None:
                 image.draft(None, (2 * draft_size, 2 * draft_size))
             image.load()
+            if image.mode == "I" and image.format == "PPM":  # Pillow's mode for 16-bit PGM
+                image = _upper_bits(image)
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
@@ -72,12 +81,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
             f"32-bit images (mode {image.mode}) have no defined white; convert it to 8 or 16 bits a channel"
         )
     if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = _upper_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # one 16-bit value, which would fall together with 255 others
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:
@@ -102,5 +120,5 @@ def shorter_sides(paths: list[Path]) -> Iterator[int]:
         try:
             with Image.open(path) as image:
                 yield min(image.size)
-        except OSError:
+        except Exception:  # noqa: S112  decoders raise anything on damaged bytes
             continue  # decoding reports it with its split, or skips it where that is asked for

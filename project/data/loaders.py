@@ -62,7 +62,7 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Makes the next iteration begin after the batches already yielded; after a whole epoch, with a new one."""
-        self._start = state["yielded"] if state["yielded"] < len(self) else 0
+        self._start = self._yielded = state["yielded"] if state["yielded"] < len(self) else 0
 
 
 class ResidentLoader(Loader):
@@ -85,6 +85,7 @@ class ResidentLoader(Loader):
         augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(order)
+        self.indices = store.indices
         self.images = store.images.to(device)
         self.labels = store.labels.to(device)
         self.seed = seed
@@ -94,10 +95,12 @@ class ResidentLoader(Loader):
         batches = list(self.order.batches(start))
         if not batches:
             return
-        indices = np.concatenate(batches)
+        positions = np.concatenate(batches)
+        indices = positions if self.indices is None else self.indices[positions]
         device = self.images.device
         # the whole epoch's plan crosses to the device at once, so that no step waits for a copy
-        rows = torch.from_numpy(indices).to(device)
+        rows = torch.from_numpy(positions).to(device)
+        names = rows if self.indices is None else torch.from_numpy(indices).to(device)
         draws = self._draws(indices).to(device) if self.augmentation else None
         first = 0
         for size in map(len, batches):
@@ -107,7 +110,7 @@ class ResidentLoader(Loader):
                 images = self.images.index_select(0, rows[part]).permute(0, 3, 1, 2)
             else:
                 images = augment(self.images, rows[part], draws[part], self.augmentation)
-            yield Batch(images, self.labels[rows[part]], rows[part])
+            yield Batch(images, self.labels[rows[part]], names[part])
 
     def _draws(self, indices: np.ndarray) -> Tensor:
         return torch.from_numpy(uniforms(self.seed, self.order.epoch, indices, NUM_DRAWS).astype(np.float32))
@@ -160,6 +163,7 @@ class StreamingLoader(Loader):
         pin_memory: bool = False,
     ) -> None:
         super().__init__(order)
+        self.split = samples.split
         self.skip_bad = skip_bad
         self.skipped: dict[int, str] = {}
         self._keyed = _KeyedBatches(order)
@@ -186,7 +190,7 @@ class StreamingLoader(Loader):
         while (item := next(self._iterator, None)) is not None:
             batch, errors = item
             if errors and not self.skip_bad:
-                raise DataError(next(iter(errors.values())))
+                raise DataError(f"{self.split} split: {next(iter(errors.values()))}")
             self.skipped.update(errors)
             if batch is None:
                 raise DataError(f"none of a whole batch of {len(errors)} images can be read: {errors.popitem()[1]}")
@@ -226,7 +230,7 @@ class _Files(Dataset):
         try:
             image = self._read(self.samples.images[index], draws[0, NUM_DRAWS:])
         except DataError as error:
-            return None, 0, index, draws[0], f"{self.samples.split} split: {error}"
+            return None, 0, index, draws[0], str(error)
         return image, int(self.samples.labels[index]), index, draws[0, :NUM_DRAWS].astype(np.float32), ""
 
     def _read(self, path: str, draws: np.ndarray) -> np.ndarray:

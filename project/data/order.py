@@ -34,7 +34,8 @@ class TrainingOrder:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.num_batches = -(-length // (batch_size * world_size))
+        # a batch larger by one sample is better than an empty one
+        self.num_batches = min(-(-length // (batch_size * world_size)), length // world_size)
         self.epoch = 0
 
     def __len__(self) -> int:

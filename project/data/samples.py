@@ -53,8 +53,15 @@ class Samples:
             digest.update(np.ascontiguousarray(self.images))
         else:
             for key, path in zip(self.keys(), self.images, strict=True):
-                digest.update(f"{key}\0{path.stat().st_size}\n".encode())
+                digest.update(os.fsencode(key) + f"\0{_size(path)}\n".encode())
         return digest.hexdigest()[:16]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a broken link, which decoding reports
+        return -1
 
 
 def stratified_split(labels: np.ndarray, keys: list[str], fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +79,8 @@ def stratified_split(labels: np.ndarray, keys: list[str], fraction: float, seed:
     Returns:
         Indices kept and indices held out, each ascending.
     """
-    rank = np.array([hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=8).digest() for key in keys])
+    prefix = f"{seed}\0".encode()
+    rank = np.array([hashlib.blake2b(prefix + os.fsencode(key), digest_size=8).digest() for key in keys])
     held_out = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

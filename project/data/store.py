@@ -35,11 +35,13 @@ class Store:
     images: (N, S, S, 3) uint8.
     labels: (N,) int64.
     skipped: one line for each file that could not be read and was left out.
+    indices: (N,) int64, each image's index in its split; without it, they are all there.
     """
 
     images: Tensor
     labels: Tensor
     skipped: list[str]
+    indices: np.ndarray | None = None
 
 
 def default_cache_dir() -> Path:
@@ -74,8 +76,8 @@ def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool) ->
 def _key(samples: Samples, size: int, skip_bad: bool) -> str:
     digest = hashlib.sha256(f"{_FORMAT} {size} {skip_bad}".encode())
     for path in samples.images:
-        status = os.stat(path)
-        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(os.path.abspath(path)))
+        digest.update(str(file_state(path)).encode())
     return digest.hexdigest()[:32]
 
 
@@ -126,9 +128,18 @@ def _decode_into(images: np.ndarray, samples: Samples, skip_bad: bool) -> dict[s
 def _without_bad(images: np.ndarray, labels: Tensor, bad: dict[str, str]) -> Store:
     tensor = torch.from_numpy(images)
     if bad:
-        good = torch.tensor([i for i in range(len(tensor)) if str(i) not in bad])
-        tensor, labels = tensor[good], labels[good]
-    return Store(tensor, labels, list(bad.values()))
+        good = np.array([i for i in range(len(tensor)) if str(i) not in bad])
+        return Store(tensor[good], labels[good], [bad[i] for i in sorted(bad, key=int)], good)
+    return Store(tensor, labels, [])
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in ns; -1 for a file that is not there, such as a broken link's."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def num_cpus() -> int:

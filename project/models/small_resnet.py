@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from project.errors import ConfigError
 from project.models.backbone import Backbone
 
 
@@ -16,10 +17,16 @@ def small_resnet(num_classes: int, image_size: int, width: int = 32) -> Backbone
 
     Args:
         num_classes: K.
-        image_size: unused: the pool is global. Every backbone takes it. At least 8 pixels.
+        image_size: at least 8 pixels; the pool is global, so nothing else depends on it.
         width: channels of the stem.
+
+    Raises:
+        ConfigError: the images are too small.
     """
-    del image_size
+    if image_size < 8:
+        raise ConfigError(
+            f"model.backbone: small_resnet halves the image three times and needs 8 pixels; got {image_size}"
+        )
     stages = {
         "stem": nn.Sequential(
             nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()

@@ -48,6 +48,11 @@ class Schedule(LRScheduler):
         """The step; neither the optimizer nor the length of the run."""
         return {key: value for key, value in super().state_dict().items() if key != "total_steps"}
 
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Goes on at the saved step, on the shape of this run's own length."""
+        super().load_state_dict(state_dict)
+        self.apply()
+
 
 class OneCycle(Schedule):
     """Linear warm-up to the full rate, then linear decay to zero (Smith and Topin 2017, arXiv:1708.07120).

@@ -51,6 +51,7 @@ class Task(LightningModule, ABC):
         self.make_lr_scheduler = lr_scheduler
         self.init_from = init_from
         self._lr: float | None = None
+        self._loaded_from: Any = None
         self.training_means = RunningMeans()
         self.results: dict[str, float] = {}
         """The latest value of each metric recorded, in full precision."""
@@ -198,11 +199,17 @@ class Task(LightningModule, ABC):
         task_class = next((c for c in _subclasses(cls) if c.__name__ == checkpoint["task"]), cls)
         _check_task(task_class, checkpoint, str(checkpoint_path))
         task = task_class(**checkpoint["hyper_parameters"] | overrides)
-        try:
-            task.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            raise CheckpointError(f"{checkpoint_path}: does not fit the network: {error}") from None
+        task._loaded_from = checkpoint_path
+        task.load_state_dict(checkpoint["state_dict"])
         return task.to(map_location).eval() if map_location else task.eval()
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; what does not fit is a `CheckpointError`."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            path = self._loaded_from or (self._trainer and self._trainer.ckpt_path)
+            raise CheckpointError(f"ckpt_path: {path}: its weights do not fit the network: {error}") from None
 
     def setup(self, stage: str) -> None:
         """Starts a new run from `init_from`, and says which weights were taken."""

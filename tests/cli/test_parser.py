@@ -39,7 +39,7 @@ def test_help_within_seconds(capsys, arguments):
 
 
 def test_shell_completion_names_commands_and_options(capsys):
-    text = printed(capsys, "--print_completion", "shtab-bash")
+    text = printed(capsys, "--print_completion", "bash")
     for word in (*VERBS, "--trainer.max_epochs", "--ckpt_path"):
         assert word in text
     assert len(text) < 2_000_000  # a shell reads it at every start

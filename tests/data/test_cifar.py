@@ -20,6 +20,7 @@ from project.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 PARTS = {f"data_batch_{i}": 20 for i in range(1, 6)} | {"test_batch": 30}
 
 
@@ -40,7 +41,7 @@ def served(tmp_path, monkeypatch) -> Path:
         # channels first and flat, as Krizhevsky wrote them
         name: {"data": pixels(name).transpose(0, 3, 1, 2).reshape(count, -1), "labels": labels(name)}
         for name, count in PARTS.items()
-    } | {"batches.meta": {"label_names": CIFAR10().class_names}}
+    } | {"batches.meta": {"label_names": CLASSES}}
     encoded = {name: pickle.dumps(content) for name, content in files.items()}
     folder = tmp_path / "server"
     folder.mkdir()
@@ -102,10 +103,8 @@ def test_an_archive_put_there_by_hand_is_used(served, tmp_path):
     assert_is_the_archive(CIFAR10(str(tmp_path / "data"), val_fraction=0.2))
 
 
-def test_the_classes_are_those_of_the_archive_in_its_order(served, tmp_path):
-    source = datasets.CIFAR10(tmp_path / "data", download=True)
-    assert CIFAR10().class_names == source.classes
-    assert len(set(CIFAR10().class_names)) == 10
+def test_the_classes_are_those_of_the_archive_in_its_order():
+    assert CIFAR10().class_names == CLASSES
 
 
 @pytest.mark.parametrize("fault", ["no server", "other bytes"])

@@ -118,12 +118,15 @@ def test_a_restored_loader_goes_on_after_the_batches_already_given(kind, done, m
 
 
 @pytest.mark.parametrize("kind", ["resident", 0])
-def test_a_state_saved_again_before_the_first_batch_keeps_the_place(kind, make):
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_resumed_epoch_that_is_stopped_again_is_resumed_from_there(kind, more, make):
+    """Also when it is stopped before its first batch."""
     first, second, third = (make(kind) for _ in range(3))
-    take(first, 2, 3)
+    take(first, 2, 2)
     second.load_state_dict(first.state_dict())
+    take(second, 2, more)
     third.load_state_dict(second.state_dict())
-    assert_same(take(third, 2), take(make(kind), 2)[3:])
+    assert_same(take(third, 2), take(make(kind), 2)[2 + more :])
 
 
 @pytest.mark.parametrize("kind", KINDS)
