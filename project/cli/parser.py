@@ -102,8 +102,8 @@ def completion(shell: str) -> str:
     commands = root.add_subparsers()
     choices = {"--model": class_names(Task), "--data": class_names(LightningDataModule)}
     for verb in VERBS:
-        command = commands.add_parser(verb)
+        command = commands.add_parser(verb, help=VERBS[verb])
         for option in sorted(build_parser(verb)._option_string_actions):
             if option.startswith("--") and not option.endswith(("+", "help")):
-                command.add_argument(option, choices=choices.get(option))
+                command.add_argument(option, choices=choices.get(option), help=" ")  # shtab leaves out what has none
     return shtab.complete(root, shell)

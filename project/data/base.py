@@ -29,8 +29,8 @@ class ImageDataModule(LightningDataModule):
     Alone it serves prediction, which needs files and no data set.
 
     Args:
-        image_size: S, the side of the square images in pixels; without it, the median shorter side of the training
-            images, as a multiple of 8 between 32 and 96.
+        image_size: S, the side of the square images in pixels; without it, the median shorter side of some 500
+            training images, as a multiple of 8 between 32 and 96.
         batch_size: the largest training batch of one process; an epoch is divided evenly.
         eval_batch_size: batch of one process in validation, test and prediction.
         augment: what is done to training images.
@@ -286,6 +286,6 @@ def find_inputs(pattern: str | None) -> list[Path]:
         matches = sorted(map(Path, glob.glob(str(path), recursive=True)))
         found = [match for match in matches if match.is_file() and is_image_name(match.name)]
     if not found:
-        what = "the folder holds no images" if path.is_dir() else "there is no such file or folder"
+        what = "the folder holds no images" if path.is_dir() else "there is no such folder, and no such image file"
         raise DataError(f"data.predict: {pattern}: {what}")
     return found

@@ -16,7 +16,7 @@ _TEST_SEED = 0
 class Digits(ImageDataModule):
     """Ten classes of handwritten digits (UCI "Optical Recognition of Handwritten Digits", its test set).
 
-    The test split is fixed: 20 % of each class (360 images) by a hash of the sample's index, whatever the seeds.
+    The test split is fixed: 20 % of each class (359 images) by a hash of the sample's index, whatever the seeds.
     Of the rest, `val_fraction` is held out for validation. The grey values 0..16 become 0..255, every pixel is
     repeated into three equal channels, and the image is scaled to `image_size` by the common rule.
 

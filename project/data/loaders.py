@@ -54,7 +54,7 @@ class Loader:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Gives back what the loader holds; it yields nothing afterwards."""
+        """Gives back what the loader holds; it is not to be used afterwards."""
 
     def state_dict(self) -> dict[str, int]:
         """Batches yielded in the current epoch."""
@@ -193,7 +193,9 @@ class StreamingLoader(Loader):
                 raise DataError(f"{self.split} split: {next(iter(errors.values()))}")
             self.skipped.update(errors)
             if batch is None:
-                raise DataError(f"none of a whole batch of {len(errors)} images can be read: {errors.popitem()[1]}")
+                raise DataError(
+                    f"{self.split} split: none of a whole batch of {len(errors)} images can be read: {errors.popitem()[1]}"
+                )
             yield batch
 
 

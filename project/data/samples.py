@@ -44,7 +44,7 @@ class Samples:
         if self.in_memory:
             return [str(i) for i in range(len(self))]
         common = os.path.commonpath([path.parent for path in self.images])
-        return [os.path.relpath(path, common) for path in self.images]
+        return [os.path.relpath(path, common).replace(os.sep, "/") for path in self.images]
 
     def fingerprint(self) -> str:
         """Tells one data set from another: of pixels and labels in memory, of paths, sizes and labels on disk."""
@@ -85,7 +85,7 @@ def stratified_split(labels: np.ndarray, keys: list[str], fraction: float, seed:
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = round(fraction * len(members))
-        if fraction > 0 and len(members) > 1:
+        if fraction > 0:
             count = min(max(count, 1), len(members) - 1)
         held_out.append(members[np.argsort(rank[members], kind="stable")[:count]])
     held = np.sort(np.concatenate(held_out)) if held_out else np.array([], np.int64)

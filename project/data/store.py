@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,8 +81,7 @@ def _key(samples: Samples, size: int, skip_bad: bool) -> str:
 
 
 def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool) -> None:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, suffix=".tmp")
-    os.close(descriptor)
+    name = str(target.with_name(f".{target.stem}.{os.getpid()}.tmp"))
     try:
         images = np.lib.format.open_memmap(name, "w+", np.uint8, (len(samples), size, size, 3))
         if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a SIGBUS at some later pixel

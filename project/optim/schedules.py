@@ -45,7 +45,7 @@ class Schedule(LRScheduler):
         return [rate * factor for rate in self.base_lrs]
 
     def state_dict(self) -> dict:
-        """The step; neither the optimizer nor the length of the run."""
+        """The step and the shape; neither the optimizer nor the length of the run."""
         return {key: value for key, value in super().state_dict().items() if key != "total_steps"}
 
     def load_state_dict(self, state_dict: dict) -> None:

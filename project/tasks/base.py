@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.optim import Schedule, decay_groups
+from project.optim.options import GivenOptions
 from project.runs.checkpoints import SCHEMA, read_checkpoint, read_weights
 from project.tasks.running_means import RunningMeans
 
@@ -66,10 +67,12 @@ class Task(LightningModule, ABC):
         """The optimizer over weights with and without decay, and the schedule with its interval."""
         optimizer = self.make_optimizer(decay_groups(self))
         if self.make_lr_scheduler is None:
+            self._given_options = GivenOptions(optimizer, None)
             return optimizer
         scheduler = self.make_lr_scheduler(optimizer)
         if isinstance(scheduler, Schedule):
             scheduler.set_total_steps(self._total_steps())
+        self._given_options = GivenOptions(optimizer, scheduler)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
         if isinstance(scheduler, (Schedule, OneCycleLR, CyclicLR)):
             config["interval"] = "step"
@@ -106,9 +109,15 @@ class Task(LightningModule, ABC):
             group["lr"] = group["initial_lr"] = value
         for config in self.trainer.lr_scheduler_configs:
             config.scheduler.base_lrs = [value] * len(config.scheduler.base_lrs)
+            self._given_options = GivenOptions(config.scheduler.optimizer, config.scheduler)
 
     def on_train_start(self) -> None:
-        """Lets schedules set the rate: the learning-rate finder leaves the full one, and they may begin below it."""
+        """Lets the options as given hold over a checkpoint's, and the schedule set the rate.
+
+        The learning-rate finder leaves the full rate, and a schedule may begin below it.
+        """
+        if self.trainer.ckpt_path is not None:
+            self._given_options.reapply()
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, Schedule):
                 config.scheduler.apply()

@@ -111,7 +111,8 @@ class Classifier(Task):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of images (B, 3, S, S) uint8."""
-        return self.network(self.normalize(images))
+        normalized = self.normalize(images)
+        return self.network(normalized.to(self.network.head.weight.dtype))  # of a network that is all in 16 bits
 
     # ---- training and evaluation
 

@@ -198,6 +198,15 @@ def test_prediction_sees_the_files_in_order_at_the_size_of_the_network(count, im
     assert_squares_of(seen, Samples(paths, np.zeros(count, np.int64), "predict"))
 
 
+@pytest.mark.parametrize("dataloader", ["train_dataloader", "val_dataloader"])
+def test_fewer_images_than_processes_are_an_error(dataloader, make):
+    data = make(val_fraction=0.01, test_fraction=0.9)
+    data.trainer = Trainer(accelerator="cpu", devices=7, strategy="ddp", logger=False, enable_checkpointing=False)
+    assert len(data.splits["train"]) == len(data.splits["val"]) == 3
+    with pytest.raises(DataError, match=r"3 .*images .* 7 processes; use fewer devices$"):
+        getattr(data, dataloader)()
+
+
 @pytest.fixture
 def photos(tmp_path) -> Path:
     for name in ("a.png", "b.JPG", "notes.txt", "deep/c.png", "odd[1].png"):
@@ -224,8 +233,10 @@ def test_inputs_are_the_images_of_a_folder_a_file_or_a_pattern(pattern, found, p
 def test_inputs_that_are_not_there_are_named(photos):
     with pytest.raises(ConfigError, match=r"data\.predict: name the images"):
         find_inputs(None)
-    with pytest.raises(DataError, match=r"none\*\.png: there is no such file or folder"):
+    with pytest.raises(DataError, match=r"none\*\.png: there is no such folder, and no such image file"):
         find_inputs(str(photos / "none*.png"))
+    with pytest.raises(DataError, match=r"\*\.txt: "):
+        find_inputs(str(photos / "*.txt"))
     (photos / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: the folder holds no images"):
         find_inputs(str(photos / "empty"))

@@ -25,9 +25,9 @@ def held_out(labels: np.ndarray, keys: list[str], fraction: float = 0.1) -> set[
 
 
 @pytest.mark.parametrize(
-    ("fraction", "counts"), [(0.0, (0, 0, 0, 0)), (0.1, (0, 1, 4, 16)), (0.5, (0, 1, 18, 80)), (0.999, (1, 1, 36, 159))]
+    ("fraction", "counts"), [(0.0, (0, 0, 0, 0)), (0.1, (0, 1, 4, 16)), (0.5, (0, 1, 18, 80)), (0.999, (0, 1, 36, 159))]
 )
-def test_each_class_gives_its_rounded_share_but_never_all_of_two(fraction, counts):
+def test_each_class_gives_its_rounded_share_but_never_all_of_it(fraction, counts):
     held = held_out(LABELS, KEYS, fraction)
     assert tuple(sum(key.startswith(f"class{label}/") for key in held) for label in range(4)) == counts
 

@@ -70,7 +70,7 @@ def test_arguments_may_be_replaced_and_the_rest_is_as_saved(trained):
     assert task.class_names == ["x", "y", "z"]
     assert task.label_smoothing == 0.3
     assert task.hparams.backbone_options == {"width": 4}
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="do not fit"):
         Classifier.load_from_checkpoint(path, class_names=["x", "y"])
 
 

@@ -1,0 +1,54 @@
+"""The first look at the arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from project.cli.arguments import Arguments
+from project.errors import ConfigError
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("name: a\nckpt_path: last\ntrainer: {default_root_dir: here}\n")
+    (tmp_path / "b.yaml").write_text("name: b\ntrainer: {max_epochs: 3}\n")
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+
+
+@pytest.mark.usefixtures("files")
+def test_configurations_come_first_in_their_order():
+    given = Arguments("fit", ["--seed", "1", "--config", "a.yaml", "--name=x", "-c", "b.yaml", "--config=empty.yaml"])
+    files = ["--config", "a.yaml", "--config", "b.yaml", "--config", "empty.yaml"]
+    assert given.ordered == [*files, "--seed", "1", "--name=x"]
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        ("-c a.yaml -c b.yaml", "name", "b"),
+        ("-c b.yaml -c a.yaml", "name", "a"),
+        ("--name x -c b.yaml", "name", "x"),
+        ("--name x --name=y", "name", "y"),
+        ("-c a.yaml -c b.yaml", "trainer.default_root_dir", "here"),
+        ("-c a.yaml", "ckpt_path", "last"),
+        ("-c a.yaml --ckpt_path null", "ckpt_path", None),
+        ("-c empty.yaml", "name", None),
+    ],
+)
+def test_the_last_value_of_an_option(arguments, name, value):
+    assert Arguments("fit", arguments.split()).last(name) == value
+
+
+@pytest.mark.parametrize(
+    ("verb", "argument", "word"),
+    [
+        ("fit", "--data.seed", "--seed"),
+        ("test", "--data.init_args.seed", "--seed"),
+        ("fit", "--model.image_size", "--data.image_size"),
+    ],
+)
+def test_an_option_that_follows_another_is_an_error(verb, argument, word):
+    with pytest.raises(ConfigError, match=f"follows {word}"):
+        Arguments(verb, [argument, "3"])
