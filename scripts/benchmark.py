@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -113,17 +114,19 @@ def measure_input() -> list[Row]:
 # ---- trainer
 
 
-class EpochTimer(Callback):
-    """Time of each epoch's training batches, without validation and checkpoints."""
+class StepTimer(Callback):
+    """Times from the end of one training batch to the end of the next, within an epoch."""
 
-    per_step: ClassVar[list[float]] = []
+    steps: ClassVar[list[float]] = []
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._start = time.perf_counter()
+        self._last: float | None = None
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx + 1 == trainer.num_training_batches:
-            EpochTimer.per_step.append((time.perf_counter() - self._start) / trainer.num_training_batches)
+        now = time.perf_counter()
+        if self._last is not None:
+            StepTimer.steps.append(now - self._last)
+        self._last = now
 
 
 def measure_trainer() -> list[Row]:
@@ -157,7 +160,7 @@ _MODEL = {"backbone": "small_resnet", "label_smoothing": 0.1}
 
 
 def _plain_loop(image_size: int, batch_size: int, width: int, epochs: int) -> float:
-    """The best epoch's time a step, in seconds."""
+    """The median time of a step, in seconds."""
     torch.manual_seed(0)
     data = Digits(image_size=image_size, batch_size=batch_size, augment=Augmentation(shift=1))
     task = Classifier(data.class_names, image_size, backbone_options={"width": width}, **_MODEL)
@@ -167,22 +170,25 @@ def _plain_loop(image_size: int, batch_size: int, width: int, epochs: int) -> fl
     optimizer = task.make_optimizer(task.parameters())
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer)
     task.train()
-    per_step = []
+    steps = []
     for epoch in range(epochs):
         order.set_epoch(epoch)
-        start = time.perf_counter()
+        last = None
         for batch in loader:
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(task(batch.images), batch.labels, label_smoothing=0.1)
             loss.backward()
             optimizer.step()
             schedule.step()
-        per_step.append((time.perf_counter() - start) / len(loader))
-    return min(per_step)
+            now = time.perf_counter()
+            if last is not None:
+                steps.append(now - last)
+            last = now
+    return statistics.median(steps)
 
 
 def _fit(image_size: int, batch_size: int, width: int, epochs: int) -> float:
-    EpochTimer.per_step.clear()
+    StepTimer.steps.clear()
     with tempfile.TemporaryDirectory() as root:
         options = {
             "model": "Classifier",
@@ -197,11 +203,11 @@ def _fit(image_size: int, batch_size: int, width: int, epochs: int) -> float:
             "trainer.accelerator": "cpu",
             "trainer.default_root_dir": root,
             "trainer.enable_model_summary": "false",
-            "trainer.callbacks": json.dumps([{"class_path": "__main__.EpochTimer"}]),
+            "trainer.callbacks": json.dumps([{"class_path": "__main__.StepTimer"}]),
             "progress": "none",
         }
         project_main(["fit", *(text for name, value in options.items() for text in (f"--{name}", str(value)))])
-    return min(EpochTimer.per_step)
+    return statistics.median(StepTimer.steps)
 
 
 # ---- recipe

@@ -81,7 +81,9 @@ def _instantiate(command: Command) -> Namespace:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__ or cause.__context__  # jsonargparse wraps what a constructor raises
-        raise cause or error from None
+        if cause is None:
+            raise
+        raise cause from None
 
 
 def _check_identity(command: Command, task: Task, data: LightningDataModule) -> None:

@@ -32,11 +32,15 @@ class RunningMeans:
             count: samples in it.
             **means: scalars, each the mean over the batch; the same names at every call.
         """
-        first = next(iter(means.values()))
-        dtype = torch.float32 if first.device.type == "mps" else torch.float64  # MPS has no float64
-        batch = torch.stack([mean.detach().to(dtype) for mean in means.values()]) * count
-        self._names = tuple(means)
-        self._sums = batch if self._sums is None else self._sums.to(batch) + batch
+        batch = torch.stack([mean.detach() for mean in means.values()])
+        if self._sums is None or self._sums.device != batch.device:
+            dtype = torch.float32 if batch.device.type == "mps" else torch.float64  # MPS has no float64
+            zeros = torch.zeros(len(means), dtype=dtype)
+            self._names, self._sums = (
+                tuple(means),
+                (zeros if self._sums is None else self._sums).to(batch.device, dtype),
+            )
+        self._sums.add_(batch, alpha=count)
         self._count += count
 
     def compute(self, strategy: Strategy) -> dict[str, float]:

@@ -1,0 +1,60 @@
+"""The report says what was measured, and keeps what was not measured again."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "scripts" / "benchmark.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_best_of_takes_each_candidates_smallest_and_interleaves(benchmark):
+    order = []
+    results = {"a": [3.0, 1.0, 2.0], "b": [5.0, 6.0, 4.0]}
+
+    def measure(name: str) -> float:
+        order.append(name)
+        return results[name].pop(0)
+
+    assert benchmark.best_of(3, {name: lambda n=name: measure(n) for name in "ab"}) == {"a": 1.0, "b": 4.0}
+    assert order == list("ababab")
+
+
+def test_a_part_is_measured_anew_and_the_others_are_kept(benchmark, tmp_path, monkeypatch):
+    def measured() -> list[dict]:
+        """What it measures."""
+        return [{"case": "x", "ratio": 1.5}]
+
+    output = tmp_path / "results.json"
+    monkeypatch.setattr(benchmark, "PARTS", {"one": measured, "two": measured})
+    for arguments in (["one"], ["two"]):
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments, "--output", str(output)])
+        benchmark.main()
+    results = json.loads(output.read_text())
+    assert set(results) == {"one", "two"}
+    assert results["one"]["rows"] == [{"case": "x", "ratio": 1.5}]
+    assert results["one"]["where"]["libraries"]["lightning"].startswith("2.6")
+    text = output.with_suffix(".md").read_text()
+    assert "## one" in text
+    assert "| x | 1.5 |" in text
+
+
+def test_an_unknown_part_is_a_mistake(benchmark, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "inptu"])
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main()
+    assert stop.value.code == 2
+    assert "inptu" in capsys.readouterr().err
