@@ -1,0 +1,162 @@
+"""One directory a run, `ROOT/NAME/version_N`: made before the first batch, found again by name or by checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from project.errors import RunError
+
+CONFIG = "config.yaml"
+_STATUS = "status.json"
+_VERSION = re.compile(r"version_(\d+)$")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's place on disk.
+
+    It holds `config.yaml`, `metrics.csv`, TensorBoard events, `provenance.json`, `status.json` and `checkpoints/`;
+    `test` and `predict` add their results.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: str | Path, name: str) -> RunDirectory:
+        """The next free version below `root/name`; two processes never get the same.
+
+        Raises:
+            RunError: it cannot be made or written.
+        """
+        parent = Path(root, name)
+        version = max((run.version for run in find_runs(root, name)), default=-1) + 1
+        while True:
+            path = parent / f"version_{version}"
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                break
+            except FileExistsError:
+                if not parent.is_dir():
+                    raise _unwritable(parent, "a file is in the way") from None
+                version += 1  # another process was faster
+            except OSError as error:
+                raise _unwritable(parent, error.strerror) from None
+        run = cls(path)
+        run.check_writable()
+        return run
+
+    @classmethod
+    def of_checkpoint(cls, path: str | Path) -> RunDirectory | None:
+        """The run that wrote a checkpoint, if it still lies in one."""
+        folder = Path(path).resolve().parent.parent
+        return cls(folder) if (folder / CONFIG).is_file() else None
+
+    @property
+    def version(self) -> int:
+        """N of `version_N`; -1 for a directory that was renamed."""
+        match = _VERSION.search(self.path.name)
+        return int(match[1]) if match else -1
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `best.ckpt` and `last.ckpt`."""
+        return self.path / "checkpoints"
+
+    def check_writable(self) -> None:
+        """Makes the checkpoint folder and writes a file in it, so that a run fails now and not at its first save.
+
+        Raises:
+            RunError: the directory cannot be written.
+        """
+        probe = self.checkpoints / f".probe-{os.getpid()}"
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise _unwritable(self.path, error.strerror) from None
+
+    def discard_if_empty(self) -> None:
+        """Removes a directory in which nothing happened: a run that failed before its first result."""
+        results = ("metrics.csv", "predictions.jsonl", "test_metrics.json", "validate_metrics.json")
+        if not any((self.path / name).exists() for name in results) and not any(self.checkpoints.iterdir()):
+            shutil.rmtree(self.path)
+            for parent in self.path.parents[:2]:
+                if not any(parent.iterdir()):
+                    parent.rmdir()
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration that the run was started or last resumed with."""
+        return yaml.safe_load((self.path / CONFIG).read_text()) or {}
+
+    def write_config(self, text: str) -> None:
+        """Keeps the configuration; an earlier, different one stays beside it as `config.before_resume_N.yaml`."""
+        target = self.path / CONFIG
+        if target.exists() and target.read_text() != text:
+            earlier = len(list(self.path.glob("config.before_resume_*.yaml")))
+            target.rename(self.path / f"config.before_resume_{earlier}.yaml")
+        write_atomically(target, text)
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        try:
+            return json.loads((self.path / _STATUS).read_text())["status"] == "finished"
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def write_status(self, status: str) -> None:
+        """Notes `running`, `finished`, `interrupted` or `failed`."""
+        write_atomically(self.path / _STATUS, json.dumps({"status": status}) + "\n")
+
+
+def find_runs(root: str | Path, name: str) -> list[RunDirectory]:
+    """Every run below `root/name`, newest last."""
+    parent = Path(root, name)
+    runs = [RunDirectory(p) for p in parent.iterdir() if _VERSION.match(p.name)] if parent.is_dir() else []
+    return sorted(runs, key=lambda run: run.version)
+
+
+def find_checkpoint(word: str, root: str | Path, name: str) -> Path:
+    """The newest `last.ckpt` or `best.ckpt` below `root/name`, for the words `last` and `best`.
+
+    Raises:
+        RunError: no run of that name has one.
+    """
+    for run in reversed(find_runs(root, name)):
+        path = run.checkpoints / f"{word}.ckpt"
+        if path.is_file():
+            return path
+    raise RunError(f"ckpt_path: no run in {Path(root, name)} has a {word}.ckpt; give a path, or another --name")
+
+
+def find_unfinished(config: dict[str, Any], root: str | Path, name: str) -> Path | None:
+    """The `last.ckpt` of the newest unfinished run that was started with this very configuration."""
+    for run in reversed(find_runs(root, name)):
+        path = run.checkpoints / "last.ckpt"
+        if path.is_file() and not run.finished and run.read_config() == config:
+            return path
+    return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a text file in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, reason: str | None) -> RunError:
+    return RunError(f"trainer.default_root_dir: cannot write {path} ({reason}); choose another folder")

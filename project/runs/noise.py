@@ -1,0 +1,28 @@
+"""Keeps what nobody can act on off the terminal."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+_WARNINGS = {
+    # evaluation runs without the callbacks that save checkpoints, on purpose
+    "Be aware that when using `ckpt_path`": UserWarning,
+    # in Lightning's own code, with torch 2.15
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated": FutureWarning,
+    # the summary's size in MB is that of the 32-bit weights, which is what they are
+    "Precision bf16-mixed is not supported by the model summary": UserWarning,
+    # a set of fewer batches than the logging interval simply has no rows within an epoch
+    "The number of training batches": UserWarning,
+}
+
+
+def quiet_lightning() -> None:
+    """Drops Lightning's advertisements and the warnings above."""
+    for message, category in _WARNINGS.items():
+        warnings.filterwarnings("ignore", message, category)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+
+
+def _is_no_tip(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

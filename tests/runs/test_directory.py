@@ -1,0 +1,134 @@
+"""Run directories: never shared by two runs, refused when they cannot be written, found again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+
+from project.errors import RunError
+from project.runs.directory import RunDirectory, find_checkpoint, find_runs, find_unfinished, write_atomically
+
+
+def make(root, config=None, checkpoints=("last",), status=None, name="r"):
+    run = RunDirectory.create(root, name)
+    run.write_config(yaml.safe_dump(config or {}))
+    for which in checkpoints:
+        (run.checkpoints / f"{which}.ckpt").touch()
+    if status:
+        run.write_status(status)
+    return run
+
+
+def test_versions_count_up_and_leave_gaps_alone(tmp_path):
+    assert [RunDirectory.create(tmp_path, "r").path.name for _ in range(3)] == [f"version_{i}" for i in range(3)]
+    (tmp_path / "r" / "version_11").mkdir()
+    (tmp_path / "r" / "notes").mkdir()
+    run = RunDirectory.create(tmp_path, "r")
+    assert run.path == tmp_path / "r" / "version_12"
+    assert run.version == 12
+    assert run.checkpoints.is_dir()
+    assert list(run.checkpoints.iterdir()) == []  # no probe stays behind
+    assert [run.version for run in find_runs(tmp_path, "r")] == [0, 1, 2, 11, 12]
+    assert find_runs(tmp_path, "other") == []
+
+
+def test_threads_never_share_a_version(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        runs = list(pool.map(lambda _: RunDirectory.create(tmp_path, "r").version, range(64)))
+    assert sorted(runs) == list(range(64))
+
+
+def test_processes_never_share_a_version(tmp_path):
+    code = (
+        "import sys; from project.runs.directory import RunDirectory\n"
+        "sys.stdin.readline()\n"
+        "for _ in range(20): print(RunDirectory.create(sys.argv[1], 'r').version)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    outputs = [process.communicate("go\n", timeout=60)[0] for process in processes]
+    assert sorted(int(version) for output in outputs for version in output.split()) == list(range(60))
+
+
+@pytest.mark.parametrize("blocked", ["root", "root/r"])
+def test_a_file_in_the_place_of_a_folder_is_a_run_error(tmp_path, blocked):
+    (tmp_path / blocked).parent.mkdir(exist_ok=True)
+    (tmp_path / blocked).write_text("")
+    with pytest.raises(RunError, match=r"trainer\.default_root_dir: cannot write"):
+        RunDirectory.create(tmp_path / "root", "r")
+
+
+def test_a_run_whose_checkpoint_folder_is_a_file_is_not_writable(tmp_path):
+    run = RunDirectory.create(tmp_path, "r")
+    run.checkpoints.rmdir()
+    run.checkpoints.write_text("")
+    with pytest.raises(RunError, match="version_0"):
+        run.check_writable()
+
+
+def test_a_checkpoint_knows_its_run_also_by_a_link(tmp_path):
+    run = make(tmp_path)
+    assert RunDirectory.of_checkpoint(run.checkpoints / "last.ckpt") == RunDirectory(run.path.resolve())
+    (tmp_path / "link.ckpt").symlink_to(run.checkpoints / "last.ckpt")
+    assert RunDirectory.of_checkpoint(tmp_path / "link.ckpt") == RunDirectory(run.path.resolve())
+    (tmp_path / "elsewhere.ckpt").touch()
+    assert RunDirectory.of_checkpoint(tmp_path / "elsewhere.ckpt") is None
+    assert RunDirectory(tmp_path / "renamed").version == -1
+
+
+def test_words_find_the_newest_run_that_has_such_a_checkpoint(tmp_path):
+    runs = [make(tmp_path, checkpoints=found) for found in (["best", "last"], ["last"], [])]
+    assert find_checkpoint("last", tmp_path, "r") == runs[1].checkpoints / "last.ckpt"
+    assert find_checkpoint("best", tmp_path, "r") == runs[0].checkpoints / "best.ckpt"
+    for _ in range(9):
+        newest = make(tmp_path)
+    assert newest.version == 11  # as a word it would come before version_2
+    assert find_checkpoint("last", tmp_path, "r") == newest.checkpoints / "last.ckpt"
+    with pytest.raises(RunError, match=r"other.*best\.ckpt"):
+        find_checkpoint("best", tmp_path, "other")
+
+
+def test_unfinished_is_the_newest_of_the_same_configuration_with_something_to_go_on_from(tmp_path):
+    config = {"seed": 1, "model": {"a": [1, 2]}}
+    assert find_unfinished(config, tmp_path, "r") is None
+    older = make(tmp_path, config, status="failed")
+    expected = make(tmp_path, config, status="interrupted")
+    make(tmp_path, config, status="finished")
+    make(tmp_path, {"seed": 2, "model": {"a": [1, 2]}}, status="interrupted")
+    make(tmp_path, config, checkpoints=(), status="running")
+    assert find_unfinished(config, tmp_path, "r") == expected.checkpoints / "last.ckpt"
+    expected.write_status("finished")
+    assert find_unfinished(config, tmp_path, "r") == older.checkpoints / "last.ckpt"
+    older.write_status("finished")
+    assert find_unfinished(config, tmp_path, "r") is None
+
+
+@pytest.mark.parametrize(("text", "finished"), [('{"status": "finished"}', True), ('{"status"', False), ("{}", False)])
+def test_a_damaged_status_is_not_finished(tmp_path, text, finished):
+    run = make(tmp_path)
+    assert not run.finished
+    (run.path / "status.json").write_text(text)
+    assert run.finished is finished
+
+
+def test_each_different_configuration_is_kept(tmp_path):
+    run = make(tmp_path, {"a": 1})
+    for value in (1, 2, 3):
+        run.write_config(yaml.safe_dump({"a": value}))
+    assert run.read_config() == {"a": 3}
+    kept = {path.name: yaml.safe_load(path.read_text()) for path in run.path.glob("config.before_resume_*")}
+    assert kept == {"config.before_resume_0.yaml": {"a": 1}, "config.before_resume_1.yaml": {"a": 2}}
+
+
+def test_a_text_is_replaced_whole_or_not_at_all(tmp_path, small_files_only):
+    target = tmp_path / "t.txt"
+    write_atomically(target, "old")
+    with small_files_only(10), pytest.raises(OSError, match="too large"):
+        write_atomically(target, "new" * 100)
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]

@@ -1,0 +1,104 @@
+"""`metrics.csv` goes on where a run stopped: no row is doubled, none is missing."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from project.runs.directory import RunDirectory
+from project.runs.loggers import MetricsCSV, standing_loggers
+
+
+def rows(directory) -> list[dict]:
+    with open(directory / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def log(logger, steps) -> None:
+    for step in steps:
+        logger.log_metrics({"epoch": step // 4, "train/loss": 1 / (step + 1)}, step)
+
+
+def test_one_row_a_step_with_the_union_of_columns(tmp_path):
+    logger = MetricsCSV(tmp_path)
+    logger.log_metrics({"epoch": 0, "train/loss": 0.1}, 9)
+    logger.log_metrics({"epoch": 0, "val/loss": 1 / 3}, 9)
+    logger.log_metrics({"epoch": 1, "val/accuracy, top": 2}, 19)
+    logger.save()
+    assert rows(tmp_path) == [
+        {"epoch": "0", "step": "9", "train/loss": "0.1", "val/loss": repr(1 / 3), "val/accuracy, top": ""},
+        {"epoch": "1", "step": "19", "train/loss": "", "val/loss": "", "val/accuracy, top": "2.0"},
+    ]
+
+
+def test_numbers_are_written_in_full_precision(tmp_path):
+    logger = MetricsCSV(tmp_path)
+    value = 0.1234567890123456789
+    logger.log_metrics({"epoch": 0, "m": value, "nan": float("nan")}, 0)
+    logger.finalize("success")
+    assert float(rows(tmp_path)[0]["m"]) == value
+    assert rows(tmp_path)[0]["nan"] == "nan"
+
+
+@pytest.mark.parametrize("resumed_at", [0, 1, 5, 8, 20])
+def test_resuming_keeps_earlier_rows_and_drops_later_ones(tmp_path, resumed_at):
+    first = MetricsCSV(tmp_path)
+    log(first, range(8))
+    first.finalize("failed")
+    second = MetricsCSV(tmp_path, resumed_at)
+    log(second, range(resumed_at, 12))
+    second.finalize("success")
+    whole = MetricsCSV(tmp_path / "whole")
+    (tmp_path / "whole").mkdir()
+    log(whole, [*range(min(8, resumed_at)), *range(resumed_at, 12)])
+    whole.finalize("success")
+    assert rows(tmp_path) == rows(tmp_path / "whole")
+    assert [int(row["step"]) for row in rows(tmp_path)] == [*range(min(8, resumed_at)), *range(resumed_at, 12)]
+
+
+def test_a_resumed_run_without_new_rows_keeps_the_old_ones(tmp_path):
+    first = MetricsCSV(tmp_path)
+    log(first, range(4))
+    first.finalize("success")
+    MetricsCSV(tmp_path, 4).finalize("success")
+    assert len(rows(tmp_path)) == 4
+
+
+def test_a_column_that_comes_only_after_resuming_is_added(tmp_path):
+    first = MetricsCSV(tmp_path)
+    log(first, range(2))
+    first.save()
+    second = MetricsCSV(tmp_path, 2)
+    second.log_metrics({"epoch": 0, "val/new": 1.5}, 2)
+    second.save()
+    assert [row["val/new"] for row in rows(tmp_path)] == ["", "", "1.5"]
+    assert [row["train/loss"] for row in rows(tmp_path)] == ["1.0", "0.5", ""]
+
+
+def test_nothing_logged_writes_no_file(tmp_path):
+    MetricsCSV(tmp_path).finalize("failed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_earlier_file(tmp_path, small_files_only):
+    logger = MetricsCSV(tmp_path)
+    log(logger, range(3))
+    logger.save()
+    before = (tmp_path / "metrics.csv").read_bytes()
+    log(logger, range(3, 50))
+    with small_files_only(len(before)), pytest.raises(OSError, match="too large"):
+        logger.save()
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+def test_the_standing_loggers_write_into_the_run(tmp_path):
+    run = RunDirectory.create(tmp_path, "r")
+    tensorboard, table = standing_loggers(run)
+    for logger in (tensorboard, table):
+        logger.log_metrics({"epoch": 0, "val/loss": 1.0}, 0)
+        logger.save()
+        logger.finalize("success")
+    assert (run.path / "metrics.csv").is_file()
+    assert list(run.path.glob("events.out.tfevents.*"))
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["version_0"]
