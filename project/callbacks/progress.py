@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from tqdm import tqdm
 
 ProgressStyle = Literal["auto", "bar", "lines", "none"]
 
@@ -28,12 +28,6 @@ class Bar(TQDMProgressBar):
         shown = {name: f"{results[name]:.4f}" for name in _SHOWN if name in results and name.startswith("val/")}
         items = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in items.items() if name != "v_num"} | shown
-
-    def init_validation_tqdm(self) -> Tqdm:
-        """None of its own: validation of small sets would only flicker."""
-        bar = super().init_validation_tqdm()
-        bar.disable = True
-        return bar
 
 
 class EpochLines(Callback):
@@ -62,12 +56,13 @@ class EpochLines(Callback):
     def _print(self, pl_module: LightningModule) -> None:
         if self._pending:
             shown = [f"{name} {pl_module.results[name]:.4f}" for name in _SHOWN if name in pl_module.results]
-            print("  ".join([self._pending, *shown]), flush=True)
+            tqdm.write("  ".join([self._pending, *shown]))  # above a bar, where there is one
             self._pending = None
 
 
-def progress_callback(style: ProgressStyle) -> Callback | None:
-    """The callback for a style; `auto` is a bar on a terminal and lines elsewhere."""
+def progress_callbacks(style: ProgressStyle) -> list[Callback]:
+    """The callbacks for a style; `auto` is a bar on a terminal and lines elsewhere. A bar leaves lines behind, too."""
     if style == "auto":
         style = "bar" if sys.stderr.isatty() else "lines"
-    return {"bar": Bar, "lines": EpochLines, "none": lambda: None}[style]()
+    kinds = {"bar": (Bar, EpochLines), "lines": (EpochLines,), "none": ()}[style]
+    return [kind() for kind in kinds]

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.callbacks.checkpointing import SaveCheckpoints
 from project.callbacks.predictions import WritePredictions
-from project.callbacks.progress import progress_callback
+from project.callbacks.progress import progress_callbacks
 from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.cli.command import Command, read_command
@@ -163,8 +163,8 @@ def _standing_callbacks(
 ) -> list[Callback]:
     """What every run has, whatever the configuration lists; each goes quiet with what it serves."""
     callbacks: list[Callback] = []
-    if options["enable_progress_bar"] is not False and (bar := progress_callback(command.config.progress)):
-        callbacks.append(bar)
+    if options["enable_progress_bar"] is not False:
+        callbacks += progress_callbacks(command.config.progress)
     if writes:
         callbacks.append(RunRecord(run, command.plain_config()))
     if command.verb == "fit":

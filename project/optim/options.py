@@ -22,8 +22,12 @@ class GivenOptions:
 
     def __init__(self, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
         self._optimizer = optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])  # some schedules do not keep what they lower
         self._groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
         self._scheduler = scheduler
+        # what the schedule moves: some cycle the momentum against the rate
+        self._scheduled = {"lr", "momentum", "betas"} if getattr(scheduler, "cycle_momentum", False) else {"lr"}
         self._shape: dict[str, Any] = {}
         if scheduler is not None:
             names = [*inspect.signature(type(scheduler).__init__).parameters, "base_lrs"]
@@ -33,9 +37,9 @@ class GivenOptions:
     def reapply(self) -> None:
         """Puts them back; the learning rate keeps its place in the schedule, at the new scale."""
         for group, given in zip(self._optimizer.param_groups, self._groups, strict=True):
-            base = "initial_lr" if "initial_lr" in given else "lr"
-            if group[base] != given[base]:
-                group["lr"] *= given[base] / group[base]
-            group.update({name: value for name, value in given.items() if name != "lr"})
+            saved = group.get("initial_lr", group["lr"])
+            if saved != given["initial_lr"]:
+                group["lr"] *= given["initial_lr"] / saved
+            group.update({name: value for name, value in given.items() if name not in self._scheduled})
         if self._scheduler is not None:
             vars(self._scheduler).update(self._shape)
