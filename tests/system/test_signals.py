@@ -1,0 +1,41 @@
+"""A scheduler takes a stopped run for what it is: stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from project.runs.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_process_writes_a_checkpoint_and_the_status_says_so(tmp_path, number, status):
+    command = [sys.executable, "-m", "project", "fit", "--config", "configs/classifier/digits.yaml", "--name", "r"]
+    command += ["--trainer.max_epochs", "100000", "--trainer.default_root_dir", str(tmp_path), "--progress", "none"]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    run = tmp_path / "r" / "version_0"
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert "Traceback" not in output
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] > 0
+    assert json.loads((run / "status.json").read_text()) == {"status": "interrupted"}
