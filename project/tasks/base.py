@@ -171,9 +171,23 @@ class Task(LightningModule, ABC):
         """The learning rate of the first parameter group."""
         return self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]
 
+    def on_validation_start(self) -> None:
+        """Stops a run whose loss is no number, before its weights become the best or the last."""
+        if self.trainer.state.fn == "fit":
+            self._check_finite(self.training_means.compute(self.trainer.strategy))
+
+    def _check_finite(self, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"train/{name} is {value} in epoch {self.current_epoch + 1}: training has diverged. The checkpoints "
+                    "are those of earlier epochs; lower model.optimizer.lr, or set trainer.gradient_clip_val"
+                )
+
     def on_train_epoch_end(self) -> None:
         """Records the epoch's training means and learning rate."""
         means = self.training_means.compute(self.trainer.strategy)
+        self._check_finite(means)
         self.training_means.reset()
         self.record({f"train/{name}": value for name, value in means.items()} | {"lr": self.current_lr})
         self._step_plateau()

@@ -134,13 +134,15 @@ def test_sigterm_in_validation_is_143_with_a_last_and_an_untouched_best_checkpoi
     assert json.loads((tmp_path / "r/version_0/status.json").read_text()) == {"status": "interrupted"}
 
 
-def test_a_loss_that_is_not_a_number_never_makes_the_best_checkpoint(run, images, fit_options, tmp_path):
-    """Until a guard stops such a run, its best checkpoint at least is from before."""
-    more = ("--checkpoint.monitor", "val/loss", "--trainer.max_epochs", 3)
-    run(*fit_options(images, tmp_path, *callback("SpoilWeights"), *more))
-    best = read_checkpoint(tmp_path / "r" / "version_0" / "checkpoints" / "best.ckpt")
-    assert best["global_step"] == 3
-    assert best["state_dict"]["network.head.weight"].isfinite().all()
+def test_a_loss_that_is_not_a_number_is_no_green_exit_and_spoils_no_checkpoint(run, images, fit_options, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"train/loss is nan in epoch 2: .*model\.optimizer\.lr"):
+        run(*fit_options(images, tmp_path, "--trainer.max_epochs", 3, *callback("SpoilWeights")))
+    directory = tmp_path / "r" / "version_0"
+    for name in ("best", "last"):
+        checkpoint = read_checkpoint(directory / "checkpoints" / f"{name}.ckpt")
+        assert checkpoint["global_step"] == 3
+        assert checkpoint["state_dict"]["network.head.weight"].isfinite().all()
+    assert json.loads((directory / "status.json").read_text()) == {"status": "failed"}
 
 
 def test_the_distributed_sampler_is_off_unless_asked_for(images, fit_options, capsys):
