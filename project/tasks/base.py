@@ -105,11 +105,13 @@ class Task(LightningModule, ABC):
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = value
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), None
+        for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = value
         for config in self.trainer.lr_scheduler_configs:
-            config.scheduler.base_lrs = [value] * len(config.scheduler.base_lrs)
-            self._given_options = GivenOptions(config.scheduler.optimizer, config.scheduler)
+            scheduler = config.scheduler
+            scheduler.base_lrs = [value] * len(scheduler.base_lrs)
+        self._given_options = GivenOptions(optimizer, scheduler)
 
     def on_train_start(self) -> None:
         """Lets the options as given hold over a checkpoint's, and the schedule set the rate.

@@ -202,7 +202,9 @@ def test_early_stopping_stops_and_the_run_is_finished(run, images, fit_options, 
 CONSTANT = ("--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR", "--model.lr_scheduler.factor", 1)
 
 
-@pytest.mark.parametrize("schedule", [CONSTANT, ()], ids=["constant", "one cycle"])
+@pytest.mark.parametrize(
+    "schedule", [CONSTANT, (), ("--model.lr_scheduler", "null")], ids=["constant", "one cycle", "none"]
+)
 def test_the_learning_rate_finder_sets_the_rate_and_leaves_the_rest(run, images, fit_options, tmp_path, schedule):
     SUGGESTED.clear()
     init = {"num_training_steps": 40, "early_stop_threshold": None, "min_lr": 1e-5}
