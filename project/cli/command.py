@@ -84,13 +84,17 @@ def read_command(args: list[str]) -> Command:
             raise ConfigError(f"there is no command '{verb}'; {did_you_mean(verb, VERBS)}")
         root_parser().parse_args(args or ["--help"])
         raise ConfigError(f"{' '.join(args)}: name a command first: {', '.join(VERBS)}")
-    parser = build_parser(verb)
     arguments = Arguments(verb, args[1:])
     path = _find_path(verb, arguments)
-    if path is None and verb != "fit" and not {"-h", "--help"} & set(args):
-        raise CheckpointError(f"ckpt_path: {verb} needs trained weights; add --ckpt_path RUN, or best, or last")
+    # pretrained weights can be measured on data that name the classes; predicting has none
+    untrained = f"ckpt_path: {verb} needs trained weights; add --ckpt_path RUN, or best, or last"
+    if path is None and verb == "predict" and not {"-h", "--help"} & set(args):
+        raise CheckpointError(untrained)
+    parser = build_parser(verb, facts_from_data=verb == "fit" or (path is None and verb != "predict"))
     if path is None:
         command = Command(verb, args, parser, parser.parse_args(arguments.ordered))
+        if verb != "fit" and not (command.config.get("model") and command.config.model.init_args.get("weights")):
+            raise CheckpointError(untrained)
     else:
         checkpoint = read_checkpoint(path)
         del checkpoint["state_dict"]
@@ -129,7 +133,7 @@ def _find_path(verb: str, arguments: Arguments) -> Path | None:
     if given != "auto" and (name := arguments.last("name")):
         return find_checkpoint(given, arguments.last("trainer.default_root_dir") or DEFAULT_ROOT, name)
     # the run was named by its fit
-    parser = build_parser("fit")
+    parser = build_parser("fit", facts_from_data=True)
     command = Command("fit", arguments.ordered, parser, parser.parse_args(arguments.ordered))
     for section in ("model", "data"):
         if command.config.get(section) is None:
@@ -154,5 +158,6 @@ def _config_of(checkpoint: dict[str, Any], verb: str) -> dict[str, Any]:
         under["data"] = {"class_path": "project.data.ImageDataModule"}
     elif kept.get("data"):
         data = kept["data"]
-        under["data"] = {**data, "init_args": {**data.get("init_args", {}), "image_size": facts["image_size"]}}
+        kept_facts = {name: facts[name] for name in FACTS if name in facts and name != "class_names"}
+        under["data"] = {**data, "init_args": {**data.get("init_args", {}), **kept_facts}}
     return under

@@ -11,18 +11,21 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from project.callbacks.averaging import AveragingOptions
 from project.callbacks.checkpointing import CheckpointOptions
-from project.data.augment import Augmentation
+from project.data.augmentation import Augmentation
 from project.errors import did_you_mean
 from project.runs.budget import Budget, EarlyStoppingOptions
 from project.tasks import Task
+from project.tasks.fine_tuning import FineTuning
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "model": (Task, Optimizer, LRScheduler),
+    "model": (Task, Optimizer, LRScheduler, FineTuning),
     "data": (LightningDataModule, Augmentation),
     "trainer": (Trainer, Callback, Logger),
     "checkpoint": (CheckpointOptions,),
     "early_stopping": (EarlyStoppingOptions,),
+    "ema": (AveragingOptions,),
     "budget": (Budget,),
 }
 _NOISE = re.compile(r"Subtypes: \[.*?\]\s+Errors:|Problem with given class_path \S+:|Does not validate against any of the Union subtypes|"

@@ -14,6 +14,7 @@ import project.data
 import project.optim
 import project.tasks
 from project import __version__
+from project.callbacks.averaging import AveragingOptions
 from project.callbacks.checkpointing import CheckpointOptions
 from project.callbacks.progress import ProgressStyle
 from project.cli.mistakes import class_names, explain
@@ -29,7 +30,7 @@ VERBS = {
     "predict": "apply a checkpoint to image files",
 }
 COMPLETED_SHELLS = ("bash", "zsh", "tcsh")
-FACTS = ("class_names", "image_size")
+FACTS = ("class_names", "image_size", "center_crop")
 """Arguments of a task that the data say when training, and the checkpoint afterwards."""
 
 
@@ -44,8 +45,13 @@ class Parser(ArgumentParser):
         raise ConfigError(explain(message, options)) from None
 
 
-def build_parser(verb: str) -> Parser:
-    """The parser of one command. All commands take the same configuration."""
+def build_parser(verb: str, facts_from_data: bool) -> Parser:
+    """The parser of one command. All commands take the same configuration.
+
+    Args:
+        verb: which.
+        facts_from_data: whether the data say the `FACTS` of the task; otherwise a checkpoint does.
+    """
     parser = Parser(prog=f"python -m project {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="a YAML file; of several, the later one wins")
     parser.add_argument("--name", type=str | None, help="the run's folder below the root; by default TASK-DATA")
@@ -56,6 +62,7 @@ def build_parser(verb: str) -> Parser:
     parser.add_argument("--progress", type=ProgressStyle, default="auto", help="a bar, or a line each epoch")
     parser.add_argument("--checkpoint", type=CheckpointOptions, default=CheckpointOptions())
     parser.add_argument("--early_stopping", type=EarlyStoppingOptions, default=EarlyStoppingOptions())
+    parser.add_argument("--ema", type=AveragingOptions, default=AveragingOptions())
     parser.add_argument("--budget", type=Budget, default=Budget())
     parser.add_subclass_arguments(Task, "model", required=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=False)
@@ -68,7 +75,7 @@ def build_parser(verb: str) -> Parser:
         }
     )
     parser.link_arguments("seed", "data.init_args.seed")
-    if verb == "fit":
+    if facts_from_data:
         for fact in FACTS:
             parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
     return parser
@@ -80,7 +87,7 @@ def root_parser() -> Parser:
     parser.add_argument("--print_completion", choices=COMPLETED_SHELLS, help="the shell's completion script")
     commands = parser.add_subcommands(required=True, dest="command")
     for verb, text in VERBS.items():
-        commands.add_subcommand(verb, build_parser(verb), help=text)
+        commands.add_subcommand(verb, build_parser(verb, verb == "fit"), help=text)
     return parser
 
 
@@ -103,7 +110,7 @@ def completion(shell: str) -> str:
     choices = {"--model": class_names(Task), "--data": class_names(LightningDataModule)}
     for verb in VERBS:
         command = commands.add_parser(verb, help=VERBS[verb])
-        for option in sorted(build_parser(verb)._option_string_actions):
+        for option in sorted(build_parser(verb, verb == "fit")._option_string_actions):
             if option.startswith("--") and not option.endswith(("+", "help")):
                 command.add_argument(option, choices=choices.get(option), help=" ")  # shtab leaves out what has none
     return shtab.complete(root, shell)

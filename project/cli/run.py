@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from project.callbacks.averaging import WeightAverage
 from project.callbacks.checkpointing import SaveCheckpoints
 from project.callbacks.predictions import WritePredictions
 from project.callbacks.progress import progress_callbacks
@@ -26,6 +28,7 @@ from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory
 from project.runs.loggers import standing_loggers
 from project.runs.noise import quiet_lightning
+from project.runs.precision import check_precision
 from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
@@ -65,7 +68,8 @@ def _run(command: Command) -> None:
             _describe(command, run, objects.data)
         start = getattr(trainer, command.verb)
         options = {"return_predictions": False} if command.verb == "predict" else {}
-        start(objects.model, datamodule=objects.data, ckpt_path=command.checkpoint_path, weights_only=True, **options)
+        trainer.ckpt_path = command.checkpoint_path  # as an argument of `start`, the task's `setup` would not know it
+        start(objects.model, datamodule=objects.data, weights_only=True, **options)
     except BaseException:
         if run and is_new:
             run.discard_if_empty()
@@ -95,7 +99,8 @@ def _check_identity(command: Command, task: Task, data: LightningDataModule) -> 
         raise CheckpointError(f"ckpt_path: {path} holds a {saved['task']}, and model.class_path is a "
                               f"{type(task).__name__}; leave the model out, or give its own configuration")  # fmt: skip
     for name in task.identity:
-        ours, theirs = task.hparams[name], saved["hyper_parameters"].get(name)
+        ours = task.hparams[name]
+        theirs = saved["hyper_parameters"].get(name, ours)  # absent from checkpoints older than the option
         if ours != theirs:
             raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
                                   "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
@@ -103,8 +108,9 @@ def _check_identity(command: Command, task: Task, data: LightningDataModule) -> 
         if data.class_names != task.class_names:
             odd = sorted(set(data.class_names) ^ set(task.class_names))
             raise DataError(f"data: its classes are not the checkpoint's; they differ in {_brief(odd)}")
-        if data.image_size != task.image_size:
-            raise ConfigError(f"data.image_size: {data.image_size} contradicts the checkpoint's {task.image_size}")
+        for name in ("image_size", "center_crop"):
+            if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
+                raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
 
 
 def _brief(value: Any) -> str:
@@ -153,9 +159,13 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
     else:
         options["enable_model_summary"] = False
     try:
-        return Trainer(**options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You passed `Trainer\\(accelerator='cpu', precision=", UserWarning)
+            trainer = Trainer(**options)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"trainer: {error}") from None
+    check_precision(str(options["precision"]), trainer.strategy.root_device)
+    return trainer
 
 
 def _standing_callbacks(
@@ -168,7 +178,7 @@ def _standing_callbacks(
     if writes:
         callbacks.append(RunRecord(run, command.plain_config()))
     if command.verb == "fit":
-        callbacks.append(RandomState())
+        callbacks += [RandomState(), WeightAverage(objects.ema)]
         chosen = command.config.checkpoint
         monitor = chosen.monitor or objects.model.monitor
         mode = chosen.mode or (objects.model.monitor_mode if chosen.monitor is None else _guess_mode(monitor))

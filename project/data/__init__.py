@@ -2,8 +2,9 @@
 
 from project.data.base import ImageDataModule
 from project.data.batch import Batch
-from project.data.cifar import CIFAR10
+from project.data.cifar import CIFAR10, CIFAR100
 from project.data.digits import Digits
+from project.data.fashion_mnist import FashionMNIST
 from project.data.image_folder import ImageFolder
 
-__all__ = ["CIFAR10", "Batch", "Digits", "ImageDataModule", "ImageFolder"]
+__all__ = ["CIFAR10", "CIFAR100", "Batch", "Digits", "FashionMNIST", "ImageDataModule", "ImageFolder"]

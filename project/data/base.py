@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
-from project.data.augment import Augmentation
+from project.data.augmentation import Augmentation
 from project.data.images import find_images, is_image_name, shorter_sides
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
@@ -31,9 +31,16 @@ class ImageDataModule(LightningDataModule):
     Args:
         image_size: S, the side of the square images in pixels; without it, the median shorter side of some 500
             training images, as a multiple of 8 between 32 and 96.
+        train_size: side of the training images where it is not S: networks that saw smaller ones in training do better
+            at S (Touvron et al. 2019, arXiv:1906.06423).
+        center_crop: share of the shorter side that is looked at outside training: 224 / 232 scales it to 232 pixels
+            and keeps the central 224. Lies in the checkpoint.
         batch_size: the largest training batch of one process; an epoch is divided evenly.
         eval_batch_size: batch of one process in validation, test and prediction.
         augment: what is done to training images.
+        balance: 0 shows every training sample once an epoch, 1 every class equally often; in between, a class of
+            frequency f in proportion to f ** (1 - balance).
+        repeats: views of a sample in one batch, differently augmented; an epoch has as many views as samples.
         val_fraction: share of each class held out of the training data where the set brings no validation split.
         split_seed: another seed, another held-out split.
         storage: `resident` decodes the set once into memory, on the training device; `stream` reads files in worker
@@ -50,9 +57,13 @@ class ImageDataModule(LightningDataModule):
     def __init__(
         self,
         image_size: int | None = None,
+        train_size: int | None = None,
+        center_crop: float = 1.0,
         batch_size: int = 128,
         eval_batch_size: int = 512,
         augment: Augmentation = Augmentation(),
+        balance: float = 0.0,
+        repeats: int = 1,
         val_fraction: float = 0.1,
         split_seed: int = 0,
         storage: Literal["auto", "resident", "stream"] = "auto",
@@ -64,12 +75,23 @@ class ImageDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+        counts = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "repeats": repeats}
+        for name, value in (counts | {"train_size": 1 if train_size is None else train_size}).items():
             if value < 1:
                 raise ConfigError(f"data.{name}: must be at least 1; got {value}")
+        if repeats > 100:
+            raise ConfigError(f"data.repeats: must be at most 100; got {repeats}")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction: must lie between 0 and 1; got {val_fraction}")
+        if not 0 < center_crop <= 1:
+            raise ConfigError(f"data.center_crop: must be above 0 and at most 1; got {center_crop}")
+        if not 0 <= balance <= 1:
+            raise ConfigError(f"data.balance: must lie in 0..1; got {balance}")
         self._image_size = image_size
+        self._train_size = train_size
+        self.center_crop = center_crop
+        self.balance = balance
+        self.repeats = repeats
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.augment = augment
@@ -132,7 +154,7 @@ class ImageDataModule(LightningDataModule):
         """Whether the decoded set is kept in memory."""
         if self.storage == "stream" and self.splits["train"].in_memory:
             raise ConfigError("data.storage: this set is in memory already and cannot be streamed; leave it at auto")
-        pixels = sum(map(len, self.splits.values())) * self.image_size**2 * 3
+        pixels = sum(len(samples) * self._square(split)[0] ** 2 * 3 for split, samples in self.splits.items())
         small = self.splits["train"].in_memory or pixels <= self.resident_gib * 2**30
         resident = self.storage == "resident" or (self.storage == "auto" and small)
         if resident and self.augment.min_area < 1:
@@ -141,6 +163,11 @@ class ImageDataModule(LightningDataModule):
             mend = "leave it out" if self.splits["train"].in_memory else "add --data.storage stream"
             raise ConfigError(f"data.augment.min_area: stored images are squares already; {mend}")
         return resident
+
+    @property
+    def train_size(self) -> int:
+        """Side of the training images in pixels."""
+        return self._train_size or self.image_size
 
     @property
     def class_counts(self) -> list[int]:
@@ -168,6 +195,10 @@ class ImageDataModule(LightningDataModule):
         skipped = len(self._store("train").skipped) if self.resident and self.skip_bad else 0
         return len(TrainingOrder(len(self.splits["train"]) - skipped, self.batch_size, self.seed, 0, world_size))
 
+    def _square(self, split: Split) -> tuple[int, float]:
+        """Side of the images of a split, and how much of the central square they show."""
+        return (self.train_size, 1.0) if split == "train" else (self.image_size, self.center_crop)
+
     # ---- Lightning's hooks
 
     def prepare_data(self) -> None:
@@ -177,7 +208,10 @@ class ImageDataModule(LightningDataModule):
                 self._store(split)
 
     def setup(self, stage: str) -> None:
-        """Says once what `test` will see."""
+        """Refuses mixing without a second class, and says once what `test` will see."""
+        if stage == "fit" and self.augment.mixes and np.ptp(self.splits["train"].labels) == 0:
+            raise ConfigError("data.augment: mixup and cutmix need training images of two classes or more; "
+                              "set them to 0")  # fmt: skip
         if stage == "test" and "test" not in self.splits:
             rank_zero_info("data: there is no labelled test split; test uses the validation split")
 
@@ -198,14 +232,16 @@ class ImageDataModule(LightningDataModule):
         """The files that `predict` names, brought to the size that the network was trained on."""
         paths = find_inputs(self.predict)
         samples = Samples(paths, np.zeros(len(paths), np.int64), "predict")
-        size = self.trainer.lightning_module.image_size
+        task = self.trainer.lightning_module
         order = self._evaluation_order(len(paths), min(self.eval_batch_size, 64))
         workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
-        return self._kept(StreamingLoader(samples, size, order, workers, self.seed))
+        return self._kept(
+            StreamingLoader(samples, task.image_size, order, workers, self.seed, center_crop=task.center_crop)
+        )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Ends a streamed batch on the device; a resident one is ready."""
-        return batch.augmented(self.augment) if isinstance(batch, Streamed) else batch
+        return batch.augmented(self.augment, self.seed) if isinstance(batch, Streamed) else batch
 
     def teardown(self, stage: str) -> None:
         """Ends worker processes, and keeps what they could not read."""
@@ -228,7 +264,8 @@ class ImageDataModule(LightningDataModule):
         split = split if split in self.splits else "val"
         if split not in self._stores:
             skip_bad = self.skip_bad and split == "train"
-            self._stores[split] = build_store(self.splits[split], self.image_size, self.cache_dir, skip_bad)
+            size, crop = self._square(split)
+            self._stores[split] = build_store(self.splits[split], size, self.cache_dir, skip_bad, crop)
         return self._stores[split]
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
@@ -236,21 +273,26 @@ class ImageDataModule(LightningDataModule):
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])
         if order_class is TrainingOrder:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
-            order = TrainingOrder(length, self.batch_size, self.seed, rank, world_size)
+            labels = self._store(split).labels.numpy() if self.resident else self.splits[split].labels
+            order = TrainingOrder(
+                length, self.batch_size, self.seed, rank, world_size, labels, self.balance, self.repeats
+            )
         else:
             order = self._evaluation_order(length, self.batch_size if training else self.eval_batch_size)
         augmentation = self.augment if training and order_class is TrainingOrder else None
         device: torch.device = self.trainer.strategy.root_device
         if self.resident:
             return self._kept(ResidentLoader(self._store(split), order, device, self.seed, augmentation))
+        size, crop = self._square(split)
         return self._kept(
             StreamingLoader(
                 self.splits[split],
-                self.image_size,
+                size,
                 order,
                 self.num_workers,
                 self.seed,
                 augmentation,
+                crop,
                 skip_bad=self.skip_bad and training,
                 pin_memory=device.type == "cuda",
             )

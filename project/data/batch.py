@@ -10,6 +10,17 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class Mixed(NamedTuple):
+    """What MixUp or CutMix has put into each image.
+
+    labels: (B,) int64, of the image that was mixed in.
+    share: (B,) float32 in 0..1, how much of the image is still its own.
+    """
+
+    labels: Tensor
+    share: Tensor
+
+
 class Batch(NamedTuple):
     """Images with their labels and their place in the split.
 
@@ -17,8 +28,10 @@ class Batch(NamedTuple):
         the network, lies in its checkpoint, and differs between a student and its teacher.
     labels: (B,) int64, an index into `class_names`.
     indices: (B,) int64, the sample's index in its split.
+    mixed: where the images are mixed, with what.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    mixed: Mixed | None = None

@@ -1,43 +1,29 @@
-"""CIFAR-10, downloaded and checked by torchvision."""
+"""CIFAR-10 and CIFAR-100."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 from torchvision import datasets
 
-from project.data.base import ImageDataModule
-from project.data.samples import Samples, Split
-from project.errors import DataError
+from project.data.downloads import DownloadedImages
 
 
-class CIFAR10(ImageDataModule):
-    """60,000 colour images of 32 × 32 pixels in ten classes (Krizhevsky 2009), 10,000 of them the test split.
+class CIFAR10(DownloadedImages):
+    """60,000 colour images of 32 × 32 pixels in ten classes (Krizhevsky 2009), 10,000 of them the test split."""
 
-    Validation is held out of the 50,000 training images.
+    title = "CIFAR-10"
+    files = "cifar-10-python.tar.gz"
 
-    Args:
-        root: where the archive is kept; it is downloaded there once.
-        **options: those of `ImageDataModule`.
-    """
+    def read(self, train: bool) -> datasets.CIFAR10:
+        """See the base class."""
+        return datasets.CIFAR10(self.root, train, download=True)
 
-    def __init__(self, root: str = "data", **options: Any) -> None:
-        super().__init__(**options)
-        self.root = root
 
-    @property
-    def class_names(self) -> list[str]:
-        """In the order of the labels."""
-        return ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+class CIFAR100(DownloadedImages):
+    """As many images of the same size in a hundred classes (Krizhevsky 2009)."""
 
-    def load_splits(self) -> dict[Split, Samples]:
-        """Downloads the archive if it is not there, and reads it."""
-        try:
-            parts = {
-                split: datasets.CIFAR10(self.root, train=split == "train", download=True) for split in ("train", "test")
-            }
-        except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
-            raise DataError(f"data.root: CIFAR-10 cannot be downloaded to {self.root}: {error}; put "
-                            "cifar-10-python.tar.gz there by hand and try again") from None  # fmt: skip
-        return {split: Samples(part.data, np.array(part.targets, np.int64), split) for split, part in parts.items()}
+    title = "CIFAR-100"
+    files = "cifar-100-python.tar.gz"
+
+    def read(self, train: bool) -> datasets.CIFAR100:
+        """See the base class."""
+        return datasets.CIFAR100(self.root, train, download=True)

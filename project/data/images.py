@@ -8,6 +8,7 @@ Size: the shorter side is scaled to S (bilinear with antialiasing) and the centr
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,20 +99,20 @@ def _upper_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def to_square(image: Image.Image, size: int) -> np.ndarray:
-    """An RGB image as (size, size, 3) uint8 by the rule above."""
-    if image.size != (size, size):
+def to_square(image: Image.Image, size: int, crop: float = 1.0) -> np.ndarray:
+    """An RGB image as (size, size, 3) uint8 by the rule above; of its central square, the central share `crop`."""
+    if image.size != (size, size) or crop != 1:
         width, height = image.size
-        side = min(width, height)
+        side = min(width, height) * crop
         left, top = (width - side) / 2, (height - side) / 2
         # one resampling does both: the central square is the box that is scaled
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     return np.asarray(image)
 
 
-def load_square(path: Path, size: int) -> np.ndarray:
+def load_square(path: Path, size: int, crop: float = 1.0) -> np.ndarray:
     """The image file at `path` as (size, size, 3) uint8. Raises `DataError` as `open_rgb` does."""
-    return to_square(open_rgb(path, draft_size=size), size)
+    return to_square(open_rgb(path, draft_size=math.ceil(size / crop)), size, crop)
 
 
 def shorter_sides(paths: list[Path]) -> Iterator[int]:

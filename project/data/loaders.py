@@ -3,12 +3,13 @@
 Both take their order from an object with `batches(start)` and keep how many batches of the epoch they have yielded,
 which Lightning saves and gives back through `state_dict` and `load_state_dict`: a resumed epoch goes on where it was.
 
-Shapes: B images, S × S pixels, P random numbers a sample.
+Shapes: B images, S × S pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,16 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as transforms
 
-from project.data.augment import NUM_DRAWS, Augmentation, augment
+from project.data.augmentation import Augmentation
 from project.data.batch import Batch
-from project.data.draws import uniforms
-from project.data.images import open_rgb, to_square
-from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.images import load_square, open_rgb
+from project.data.order import EvaluationOrder, TrainingOrder, index_of
 from project.data.samples import Samples
 from project.data.store import Store
 from project.errors import DataError
-
-_CROP_DRAWS = 4  # area, aspect ratio, top, left
 
 
 class Loader:
@@ -72,7 +70,7 @@ class ResidentLoader(Loader):
         store: the split's images; moved to `device` once.
         order: which samples make each batch.
         device: where batches are made.
-        seed: with the epoch and the sample's index it determines the augmentation.
+        seed: with the epoch and the view it determines the augmentation.
         augmentation: `None` to leave the images as they are.
     """
 
@@ -89,52 +87,54 @@ class ResidentLoader(Loader):
         self.images = store.images.to(device)
         self.labels = store.labels.to(device)
         self.seed = seed
-        self.augmentation = augmentation if augmentation and augmentation.moves_pixels else None
+        self.augmentation = augmentation if augmentation and augmentation.changes_batch else None
 
     def _batches(self, start: int) -> Iterator[Batch]:
         batches = list(self.order.batches(start))
         if not batches:
             return
-        positions = np.concatenate(batches)
-        indices = positions if self.indices is None else self.indices[positions]
-        device = self.images.device
+        views = np.concatenate(batches)
+        positions = index_of(views)
+        if self.indices is not None:  # some files were left out
+            views = views - positions + self.indices[positions]
+        device, plan = self.images.device, None
         # the whole epoch's plan crosses to the device at once, so that no step waits for a copy
         rows = torch.from_numpy(positions).to(device)
-        names = rows if self.indices is None else torch.from_numpy(indices).to(device)
-        draws = self._draws(indices).to(device) if self.augmentation else None
+        indices = rows if self.indices is None else torch.from_numpy(index_of(views)).to(device)
+        if self.augmentation:
+            plan = self.augmentation.plan(self.seed, self.order.epoch, views, self.images.shape[1]).to(device)
         first = 0
         for size in map(len, batches):
             part = slice(first, first + size)
             first += size
-            if draws is None:
+            labels = self.labels[rows[part]]
+            if self.augmentation is None:
                 images = self.images.index_select(0, rows[part]).permute(0, 3, 1, 2)
+                yield Batch(images, labels, indices[part])
             else:
-                images = augment(self.images, rows[part], draws[part], self.augmentation)
-            yield Batch(images, self.labels[rows[part]], names[part])
-
-    def _draws(self, indices: np.ndarray) -> Tensor:
-        return torch.from_numpy(uniforms(self.seed, self.order.epoch, indices, NUM_DRAWS).astype(np.float32))
+                yield self.augmentation.apply(self.images, rows[part], labels, indices[part], plan.part(part))
 
 
 class Streamed(NamedTuple):
-    """A batch as it leaves the workers: the augmentation follows on the device, by the draws that came along.
+    """A batch as it leaves the workers; the augmentation follows on the device.
 
-    images: (B, S, S, 3) uint8. labels, indices: (B,) int64. draws: (B, P) float32, or (B, 0) outside training.
+    images: (B, S, S, 3) uint8. labels: (B,) int64. views: (B,) int64 on the host. epoch: `None` outside training.
     """
 
     images: Tensor
     labels: Tensor
-    indices: Tensor
-    draws: Tensor
+    views: np.ndarray
+    epoch: int | None
 
-    def augmented(self, augmentation: Augmentation) -> Batch:
+    def augmented(self, augmentation: Augmentation, seed: int) -> Batch:
         """The batch that the resident path would have given."""
-        if self.draws.shape[1] and augmentation.moves_pixels:
-            rows = torch.arange(len(self.images), device=self.images.device)
-            images = augment(self.images, rows, self.draws, augmentation)
-        else:
-            images = self.images.permute(0, 3, 1, 2)
-        return Batch(images, self.labels, self.indices)
+        device = self.images.device
+        indices = torch.from_numpy(index_of(self.views)).to(device, non_blocking=True)
+        if self.epoch is None or not augmentation.changes_batch:
+            return Batch(self.images.permute(0, 3, 1, 2), self.labels, indices)
+        plan = augmentation.plan(seed, self.epoch, self.views, self.images.shape[1]).to(device)
+        rows = torch.arange(len(self.images), device=device)
+        return augmentation.apply(self.images, rows, self.labels, indices, plan)
 
 
 class StreamingLoader(Loader):
@@ -145,8 +145,9 @@ class StreamingLoader(Loader):
         size: S.
         order: which samples make each batch.
         num_workers: processes that decode; 0 decodes in this one.
-        seed: with the epoch and the sample's index it determines the augmentation.
+        seed: with the epoch and the view it determines the augmentation.
         augmentation: `None` to leave the images as they are.
+        center_crop: share of the shorter side that the central square has.
         skip_bad: leave out files that cannot be read and list them in `skipped`, instead of raising.
         pin_memory: whether batches are made ready for an asynchronous copy to a GPU.
     """
@@ -159,6 +160,7 @@ class StreamingLoader(Loader):
         num_workers: int,
         seed: int,
         augmentation: Augmentation | None = None,
+        center_crop: float = 1.0,
         skip_bad: bool = False,
         pin_memory: bool = False,
     ) -> None:
@@ -169,7 +171,7 @@ class StreamingLoader(Loader):
         self._keyed = _KeyedBatches(order)
         self._iterator: Iterator[tuple[Streamed | None, dict[int, str]]] | None = None
         self._loader: DataLoader | None = DataLoader(
-            _Files(samples, size, seed, augmentation),
+            _Files(samples, size, center_crop, seed, augmentation),
             batch_sampler=self._keyed,
             num_workers=num_workers,
             collate_fn=_collate,
@@ -211,37 +213,37 @@ class _KeyedBatches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = getattr(self.order, "epoch", 0)
-        for indices in self.order.batches(self.start):
-            yield [(epoch, int(index)) for index in indices]
+        for views in self.order.batches(self.start):
+            yield [(epoch, int(view)) for view in views]
 
 
 class _Files(Dataset):
     """Decodes one file; an unreadable one is returned as its message, since worker processes garble exceptions."""
 
-    def __init__(self, samples: Samples, size: int, seed: int, augmentation: Augmentation | None) -> None:
+    def __init__(self, samples: Samples, size: int, crop: float, seed: int, augmentation: Augmentation | None) -> None:
         self.samples = samples
         self.size = size
+        self.crop = crop
         self.seed = seed
         self.augmentation = augmentation
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray | None, int, int, np.ndarray, str]:
-        epoch, index = key
-        draws = np.empty((1, 0))
-        if self.augmentation:
-            draws = uniforms(self.seed, epoch, np.array([index]), NUM_DRAWS + _CROP_DRAWS)
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray | None, int, int, int | None, str]:
+        epoch, view = key
+        index = int(index_of(np.int64(view)))
         try:
-            image = self._read(self.samples.images[index], draws[0, NUM_DRAWS:])
+            image = self._read(self.samples.images[index], epoch, view)
         except DataError as error:
-            return None, 0, index, draws[0], str(error)
-        return image, int(self.samples.labels[index]), index, draws[0, :NUM_DRAWS].astype(np.float32), ""
+            return None, 0, view, None, str(error)
+        return image, int(self.samples.labels[index]), view, epoch if self.augmentation else None, ""
 
-    def _read(self, path: str, draws: np.ndarray) -> np.ndarray:
+    def _read(self, path: Path, epoch: int, view: int) -> np.ndarray:
         if self.augmentation and self.augmentation.min_area < 1:
             image = transforms.pil_to_tensor(open_rgb(path))
+            draws = self.augmentation.box_draws(self.seed, epoch, view)
             box = random_box(image.shape[1], image.shape[2], self.augmentation.min_area, draws)
             image = transforms.resized_crop(image, *box, [self.size, self.size], antialias=True)
-            return image.permute(1, 2, 0).numpy()
-        return to_square(open_rgb(path, draft_size=self.size), self.size)
+            return np.ascontiguousarray(image.permute(1, 2, 0))
+        return load_square(path, self.size, self.crop)
 
 
 def random_box(height: int, width: int, min_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:
@@ -266,15 +268,10 @@ def random_box(height: int, width: int, min_area: float, draws: np.ndarray) -> t
 
 
 def _collate(items: list[tuple]) -> tuple[Streamed | None, dict[int, str]]:
-    errors = {index: message for _, _, index, _, message in items if message}
+    errors = {int(index_of(np.int64(view))): message for _, _, view, _, message in items if message}
     good = [item for item in items if not item[-1]]
     if not good:
         return None, errors
-    images, labels, indices, draws, _ = zip(*good, strict=True)
-    batch = Streamed(
-        torch.from_numpy(np.stack(images)),
-        torch.tensor(labels),
-        torch.tensor(indices),
-        torch.from_numpy(np.stack(draws)),
-    )
+    images, labels, views, epochs, _ = zip(*good, strict=True)
+    batch = Streamed(torch.from_numpy(np.stack(images)), torch.tensor(labels), np.array(views), epochs[0])
     return batch, errors

@@ -1,4 +1,9 @@
-"""Which samples make each batch of an epoch, for each process."""
+"""Which samples make each batch of an epoch, for each process.
+
+An order hands out views. A view is a sample's index in its split, with the number of its repetition in the bits above
+`REPETITION_BIT`: a sample that an epoch shows more than once is augmented differently each time. The first view of a
+sample is its index.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from project.data.draws import permutation
+from project.data.draws import permutation, uniforms
 from project.errors import DataError
+
+REPETITION_BIT = 40
+_INDEX_MASK = (1 << REPETITION_BIT) - 1
+
+
+def index_of(views: np.ndarray) -> np.ndarray:
+    """The samples that `views` show, (B,) int64."""
+    return views & _INDEX_MASK
 
 
 class TrainingOrder:
     """Batches of one process, shuffled anew every epoch, resumable at any batch.
 
     The epoch is divided into as few batches as `batch_size` allows, of equal size up to one sample. So none is a tiny
-    remainder, every sample is seen once an epoch, and a set smaller than a batch still trains.
+    remainder, every sample is seen once an epoch, and a set smaller than a batch still trains. With `balance` or
+    `repeats` an epoch has as many views as samples, and which samples it shows is drawn anew each time.
 
     Args:
         length: samples in the split.
@@ -22,18 +36,35 @@ class TrainingOrder:
         seed: with the epoch's number it determines the order.
         rank: this process, of `world_size`.
         world_size: processes that share each epoch; every one gets the same number of batches.
+        labels: (length,) int64, which `balance` needs.
+        balance: 0 shows every sample once, 1 every class equally often; in between, a class of frequency f is shown
+            in proportion to f ** (1 - balance) (square-root sampling at 0.5; Mahajan et al. 2018, arXiv:1805.00932).
+        repeats: views of a sample in one batch, differently augmented (Hoffer et al. 2019, arXiv:1901.09335).
 
     Raises:
         DataError: there are fewer samples than processes.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        labels: np.ndarray | None = None,
+        balance: float = 0.0,
+        repeats: int = 1,
+    ) -> None:
         if length < world_size:
             raise DataError(f"data: {length} training images cannot feed {world_size} processes; use fewer devices")
         self.length = length
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.labels = labels
+        self.balance = balance
+        self.repeats = repeats
         # a batch larger by one sample is better than an empty one
         self.num_batches = min(-(-length // (batch_size * world_size)), length // world_size)
         self.epoch = 0
@@ -46,10 +77,36 @@ class TrainingOrder:
         self.epoch = epoch
 
     def batches(self, start: int = 0) -> Iterator[np.ndarray]:
-        """The indices of each batch of the current epoch, (B,) int64, from batch `start` on."""
+        """The views of each batch of the current epoch, (B,) int64, from batch `start` on."""
+        # processes take turns, so that the repetitions of a sample meet in different ones
+        for batch in np.array_split(self._views(), self.num_batches)[start:]:
+            yield batch[self.rank :: self.world_size]
+
+    def _views(self) -> np.ndarray:
+        """The epoch in order, (length,) int64."""
         order = permutation(self.seed, self.epoch, self.length)
-        parts = np.array_split(order, self.num_batches * self.world_size)
-        yield from parts[self.rank :: self.world_size][start:]
+        if self.balance:
+            order = self._balanced(order)
+        if self.repeats > 1:
+            first = order[: -(-self.length // self.repeats), None]
+            # beyond any repetition that balancing may have given
+            order = (first + (np.arange(self.repeats) << (REPETITION_BIT + 16))).ravel()[: self.length]
+        return order
+
+    def _balanced(self, order: np.ndarray) -> np.ndarray:
+        """`length` views with the classes' shares set; `order` says which samples of a class come first."""
+        counts = np.bincount(self.labels)
+        shares = np.where(counts > 0, counts.astype(float) ** (1 - self.balance), 0.0)
+        edges = self.length * np.cumsum(shares) / shares.sum()
+        edges[-1] = self.length
+        # systematic sampling: whole numbers that are right on average, whatever the number of classes
+        ends = np.floor(edges + uniforms(~self.seed, self.epoch, np.array([0]), 1, 1)).ravel().astype(np.int64)
+        slots = np.diff(np.minimum(ends, self.length), prepend=0)
+        by_class = order[np.argsort(self.labels[order], kind="stable")]
+        turn = np.arange(slots.sum()) - np.repeat(np.cumsum(slots) - slots, slots)
+        repetition, place = np.divmod(turn, np.repeat(counts, slots))
+        views = by_class[np.repeat(np.cumsum(counts) - counts, slots) + place] + (repetition << REPETITION_BIT)
+        return views[permutation(self.seed, self.epoch, len(views), 2)]
 
 
 class EvaluationOrder:

@@ -48,46 +48,46 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "project-images")
 
 
-def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool) -> Store:
-    """Decodes a split to squares of `size` pixels, or maps it from the cache.
+def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool, crop: float = 1.0) -> Store:
+    """Decodes a split to squares of `size` pixels (the central share `crop` of each image), or maps it from the cache.
 
     Raises:
         DataError: a file cannot be read and `skip_bad` is false, or none can.
     """
     labels = torch.from_numpy(samples.labels)
     if samples.in_memory:
-        squares = [to_square(to_rgb(Image.fromarray(image)), size) for image in samples.images]
+        squares = [to_square(to_rgb(Image.fromarray(image)), size, crop) for image in samples.images]
         return Store(torch.from_numpy(np.stack(squares)), labels, [])
-    cached = cache_dir / f"{_key(samples, size, skip_bad)}.npy"
+    cached = cache_dir / f"{_key(samples, size, skip_bad, crop)}.npy"
     if not cached.exists():
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            _decode_to(cached, samples, size, skip_bad)
+            _decode_to(cached, samples, size, skip_bad, crop)
         except OSError as error:
             print(f"decoded images are not kept: {cache_dir} cannot be written ({error.strerror or error})")
             images = np.empty((len(samples), size, size, 3), np.uint8)
-            return _without_bad(images, labels, _decode_into(images, samples, skip_bad))
+            return _without_bad(images, labels, _decode_into(images, samples, skip_bad, crop))
     # copy-on-write: torch wants a writable buffer, and nothing reaches the file
     images = np.load(cached, mmap_mode="c")
     return _without_bad(images, labels, json.loads(cached.with_suffix(".json").read_text()))
 
 
-def _key(samples: Samples, size: int, skip_bad: bool) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {size} {skip_bad}".encode())
+def _key(samples: Samples, size: int, skip_bad: bool, crop: float) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {size} {skip_bad} {crop}".encode())
     for path in samples.images:
         digest.update(os.fsencode(os.path.abspath(path)))
         digest.update(str(file_state(path)).encode())
     return digest.hexdigest()[:32]
 
 
-def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool) -> None:
+def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool, crop: float) -> None:
     name = str(target.with_name(f".{target.stem}.{os.getpid()}.tmp"))
     try:
         images = np.lib.format.open_memmap(name, "w+", np.uint8, (len(samples), size, size, 3))
         if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a SIGBUS at some later pixel
             with open(name, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, os.path.getsize(name))
-        bad = _decode_into(images, samples, skip_bad)
+        bad = _decode_into(images, samples, skip_bad, crop)
         images.flush()
         del images
         listing = f"{name}.json"
@@ -99,13 +99,13 @@ def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool) -> Non
             Path(leftover).unlink(missing_ok=True)
 
 
-def _decode_into(images: np.ndarray, samples: Samples, skip_bad: bool) -> dict[str, str]:
+def _decode_into(images: np.ndarray, samples: Samples, skip_bad: bool, crop: float) -> dict[str, str]:
     """Fills `images`; returns what is wrong with each unreadable file, by its index (text, as JSON has it)."""
     bad = {}
 
     def decode(index: int) -> None:
         try:
-            images[index] = load_square(samples.images[index], images.shape[1])
+            images[index] = load_square(samples.images[index], images.shape[1], crop)
         except DataError as error:
             if not skip_bad:
                 raise DataError(f"{samples.split} split: {error}") from None

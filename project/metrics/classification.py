@@ -5,15 +5,20 @@ Shapes: B images, K classes.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
+    MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassPrecision,
     MulticlassRecall,
 )
+
+from project.metrics.calibration import BrierScore, CalibrationError, NegativeLogLikelihood, TemperatureSearch
+from project.metrics.sums import WeightedMean
+
+_CONFUSION_CLASSES = 1000  # above it the matrix, K × K int64, is not kept
 
 
 def classification_metrics(num_classes: int) -> MetricCollection:
@@ -40,25 +45,66 @@ def per_class_accuracy(num_classes: int) -> MulticlassAccuracy:
     return MulticlassAccuracy(num_classes, average=None, validate_args=False)
 
 
-class WeightedMean(Metric):
-    """A mean of means, each with its weight: `total / weight`.
+class SplitScores(nn.Module):
+    """All that is measured on one split, kept on the device and read at the end of an epoch.
 
-    torchmetrics' `MeanMetric` either waits for the device at every batch, to look for NaN, or ignores the weights.
+    Args:
+        num_classes: K.
     """
 
-    total: Tensor
-    weight: Tensor
-
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
-        for name in ("total", "weight"):
-            self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+        self.loss = WeightedMean()
+        self.scores = classification_metrics(num_classes)
+        self.classes = per_class_accuracy(num_classes)
+        self.temperature = TemperatureSearch()
+        # as the network says it, and as its temperature corrects it
+        self.ece_uncalibrated = CalibrationError()
+        self.ece, self.brier, self.nll = CalibrationError(), BrierScore(), NegativeLogLikelihood()
+        self.confusion = None
+        if num_classes <= _CONFUSION_CLASSES:
+            self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
 
-    def update(self, mean: Tensor, weight: Tensor | float) -> None:
-        """Adds a scalar mean over samples of this total weight."""
-        self.total += mean * weight
-        self.weight += weight
+    def update(
+        self, loss: Tensor, weight: Tensor | float, logits: Tensor, labels: Tensor, temperature: Tensor | None
+    ) -> None:
+        """Adds a batch.
 
-    def compute(self) -> Tensor:
-        """The mean over everything, a scalar."""
-        return self.total / self.weight
+        Args:
+            loss: its mean, a scalar.
+            weight: total weight of the samples in it.
+            logits: (B, K).
+            labels: (B,) int64.
+            temperature: what the logits are divided by for calibrated probabilities, a scalar; `None` while it is
+                searched for.
+        """
+        self.loss.update(loss, weight)
+        logits = logits.float()
+        self.scores.update(logits, labels)
+        self.classes.update(logits, labels)
+        self.ece_uncalibrated.update(logits.softmax(1), labels)
+        if self.confusion is not None:
+            self.confusion.update(logits, labels)
+        if temperature is None:
+            self.temperature.update(logits, labels)
+        else:
+            probabilities = (logits / temperature).softmax(1)
+            self.ece.update(probabilities, labels)
+            self.brier.update(probabilities, labels)
+            self.nll.update(logits / temperature, labels)
+
+    def compute(self, calibrated: bool) -> dict[str, float]:
+        """Each metric by its name; what needs a temperature only where it was `calibrated`."""
+        values = {
+            "loss": self.loss.compute(),
+            **self.scores.compute(),
+            "ece_uncalibrated": self.ece_uncalibrated.compute(),
+        }
+        if calibrated:
+            values |= {"ece": self.ece.compute(), "nll": self.nll.compute(), "brier": self.brier.compute()}
+        return {name: value.item() for name, value in values.items()}
+
+    def reset(self) -> None:
+        """Forgets everything, for a new epoch."""
+        for metric in self.children():
+            metric.reset()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from project.errors import ConfigError
 from project.models.backbone import Backbone
+from project.models.blocks import require_pixels
 
 
 def simple_cnn(num_classes: int, image_size: int) -> Backbone:
@@ -17,8 +17,7 @@ def simple_cnn(num_classes: int, image_size: int) -> Backbone:
     Raises:
         ConfigError: `image_size` is below 4, so that two poolings leave nothing.
     """
-    if image_size < 4:
-        raise ConfigError(f"model.backbone: simple_cnn halves the image twice and needs 4 pixels; got {image_size}")
+    require_pixels("simple_cnn", image_size, 4)
 
     def stage(channels_in: int, channels_out: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from project.errors import ConfigError
 from project.models.backbone import Backbone
+from project.models.blocks import conv_norm_relu, global_pool, require_pixels
 
 
 def small_resnet(num_classes: int, image_size: int, width: int = 32) -> Backbone:
@@ -23,10 +23,7 @@ def small_resnet(num_classes: int, image_size: int, width: int = 32) -> Backbone
     Raises:
         ConfigError: the images are too small.
     """
-    if image_size < 8:
-        raise ConfigError(
-            f"model.backbone: small_resnet halves the image three times and needs 8 pixels; got {image_size}"
-        )
+    require_pixels("small_resnet", image_size, 8)
     stages = {
         "stem": nn.Sequential(
             nn.Conv2d(3, width, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
@@ -34,8 +31,7 @@ def small_resnet(num_classes: int, image_size: int, width: int = 32) -> Backbone
         "stage1": _stage(width, 2 * width),
         "stage2": _stage(2 * width, 4 * width),
     }
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return Backbone(stages, pool, 4 * width, num_classes)
+    return Backbone(stages, global_pool(), 4 * width, num_classes)
 
 
 def _stage(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -48,16 +44,14 @@ def _stage(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-def _conv(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
-
-
 class _Residual(nn.Module):
     """x + conv(conv(x)), both with batch norm and ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convs = nn.Sequential(_conv(channels), _conv(channels))
+        self.convs = nn.Sequential(
+            nn.Sequential(*conv_norm_relu(channels, channels)), nn.Sequential(*conv_norm_relu(channels, channels))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.convs(x)

@@ -1,6 +1,7 @@
 """Schedules and parameter groups that torch lacks."""
 
-from project.optim.parameter_groups import decay_groups
-from project.optim.schedules import OneCycle, Schedule, WarmupCosine
+from project.optim.parameter_groups import decay_groups, scale_learning_rates
+from project.optim.sam import SAM
+from project.optim.schedules import OneCycle, Schedule, Steps, WarmupCosine
 
-__all__ = ["OneCycle", "Schedule", "WarmupCosine", "decay_groups"]
+__all__ = ["SAM", "OneCycle", "Schedule", "Steps", "WarmupCosine", "decay_groups", "scale_learning_rates"]

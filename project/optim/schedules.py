@@ -8,9 +8,14 @@ more epochs follows the longer shape.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from project.errors import ConfigError
 
 
 class Schedule(LRScheduler):
@@ -62,16 +67,19 @@ class OneCycle(Schedule):
         warmup: share of the run that warms up, 0 to 1.
         start: factor at the first step.
         end: factor after the last step.
+
+    Raises:
+        ConfigError: `warmup` is no such share.
     """
 
     def __init__(self, optimizer: Optimizer, warmup: float = 0.25, start: float = 0.1, end: float = 0.0) -> None:
-        self.warmup, self.start, self.end = warmup, start, end
+        self.warmup, self.start, self.end = _share(warmup), start, end
         super().__init__(optimizer)
 
     def factor(self, progress: float) -> float:
         """See the class."""
         if progress < self.warmup:
-            return self.start + (1 - self.start) * progress / self.warmup
+            return _ramp(progress, self.warmup, self.start)
         return 1 + (self.end - 1) * (progress - self.warmup) / max(1 - self.warmup, 1e-9)
 
 
@@ -83,15 +91,69 @@ class WarmupCosine(Schedule):
         warmup: share of the run that warms up, 0 to 1.
         start: factor at the first step.
         end: factor after the last step.
+
+    Raises:
+        ConfigError: `warmup` is no such share.
     """
 
     def __init__(self, optimizer: Optimizer, warmup: float = 0.05, start: float = 0.01, end: float = 0.0) -> None:
-        self.warmup, self.start, self.end = warmup, start, end
+        self.warmup, self.start, self.end = _share(warmup), start, end
         super().__init__(optimizer)
 
     def factor(self, progress: float) -> float:
         """See the class."""
         if progress < self.warmup:
-            return self.start + (1 - self.start) * progress / self.warmup
+            return _ramp(progress, self.warmup, self.start)
         decayed = (progress - self.warmup) / max(1 - self.warmup, 1e-9)
         return self.end + (1 - self.end) * (1 + math.cos(math.pi * decayed)) / 2
+
+
+class Steps(Schedule):
+    """Linear warm-up, then a constant rate that drops at each milestone (He et al. 2015, arXiv:1512.03385).
+
+    A step has the lower rate if the steps before it are at least the milestone's share of the run. So 0.625 of 240
+    epochs is the first step of the epoch that 150 come before. A third needs all its digits,
+    0.3333333333333333: 0.333 drops the rate earlier.
+
+    Args:
+        optimizer: whose rates to set.
+        milestones: shares of the run, 0 to 1, ascending.
+        gamma: factor at each milestone.
+        warmup: share of the run that warms up, 0 to 1.
+        start: factor at the first step, if there is a warm-up.
+
+    Raises:
+        ConfigError: the milestones or the warm-up are no such shares.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        milestones: Sequence[float] = (0.5, 0.75),
+        gamma: float = 0.1,
+        warmup: float = 0.0,
+        start: float = 0.1,
+    ) -> None:
+        self.milestones = list(milestones)
+        if not all(0 <= m <= 1 for m in milestones) or any(a >= b for a, b in pairwise(milestones)):
+            raise ConfigError(
+                "model.lr_scheduler.milestones: must be shares of the run, ascending in 0..1, such as [0.5, 0.75]; "
+                f"got {self.milestones}"
+            )
+        self.gamma, self.warmup, self.start = gamma, _share(warmup), start
+        super().__init__(optimizer)
+
+    def factor(self, progress: float) -> float:
+        """See the class."""
+        # exact: a quotient of steps and a decimal that mean the same number are rounded to the same float
+        return _ramp(progress, self.warmup, self.start) * self.gamma ** bisect_right(self.milestones, progress)
+
+
+def _ramp(progress: float, warmup: float, start: float) -> float:
+    return start + (1 - start) * progress / warmup if progress < warmup else 1.0
+
+
+def _share(warmup: float) -> float:
+    if not 0 <= warmup <= 1:
+        raise ConfigError(f"model.lr_scheduler.warmup: must be a share of the run, 0..1; got {warmup}")
+    return warmup

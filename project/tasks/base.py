@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from project.errors import CheckpointError, ConfigError, did_you_mean
-from project.optim import Schedule, decay_groups
+from project.optim import SAM, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
 from project.runs.checkpoints import SCHEMA, read_checkpoint, read_weights
 from project.tasks.running_means import RunningMeans
@@ -34,6 +37,8 @@ class Task(LightningModule, ABC):
             the length of the run; torch's `OneCycleLR` and `CyclicLR` step every batch, all others every epoch.
         init_from: a checkpoint or a file of weights to start from: weights only, where name and shape agree. Resuming
             a run is `--ckpt_path`.
+        sam: above 0, sharpness-aware minimisation with a neighbourhood of this radius, around any optimizer (Foret et
+            al. 2020, arXiv:2010.01412); a step costs two.
     """
 
     monitor: ClassVar[str] = "val/loss"
@@ -43,14 +48,23 @@ class Task(LightningModule, ABC):
     identity: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that a checkpoint's weights go with: options that contradict them are an error."""
     image_size: int
+    center_crop: float
 
     def __init__(
-        self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None, init_from: str | None
+        self,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None,
+        init_from: str | None,
+        sam: float = 0.0,
     ) -> None:
         super().__init__()
+        if sam < 0:
+            raise ConfigError(f"model.sam: must be at least 0; got {sam}")
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
         self.init_from = init_from
+        self.sam = sam
+        self._second_pass = False
         self._lr: float | None = None
         self._loaded_from: Any = None
         self.training_means = RunningMeans()
@@ -65,7 +79,11 @@ class Task(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over weights with and without decay, and the schedule with its interval."""
-        optimizer = self.make_optimizer(decay_groups(self))
+        optimizer = self.make_optimizer(decay_groups(self, self.lr_scale))
+        scale_learning_rates(optimizer)
+        if self.sam:
+            self._check_sam()
+            optimizer = SAM(optimizer, self.sam, self._passing_again)
         if self.make_lr_scheduler is None:
             self._given_options = GivenOptions(optimizer, None)
             return optimizer
@@ -81,6 +99,34 @@ class Task(LightningModule, ABC):
             config["frequency"] = sys.maxsize
             config["monitor"] = self._plateau_monitor(scheduler)
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def lr_scale(self, name: str) -> float:
+        """The factor of the learning rate of a parameter, by its name."""
+        return 1.0
+
+    def _check_sam(self) -> None:
+        if self.trainer.accumulate_grad_batches > 1:
+            raise ConfigError("model.sam: climbs on the batch that it descends on and cannot accumulate several; "
+                              "set trainer.accumulate_grad_batches to 1")  # fmt: skip
+        if isinstance(self.trainer.strategy, FSDPStrategy):
+            raise ConfigError("model.sam: needs whole weights in each process; set trainer.strategy to ddp")
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            raise ConfigError("model.sam: needs gradients without a scaler; set trainer.precision to bf16-mixed or "
+                              "32-true")  # fmt: skip
+
+    @contextmanager
+    def _passing_again(self) -> Iterator[None]:
+        """Inside it a batch that was seen already is neither counted, logged, nor added to batch-norm statistics."""
+        norms = [m for m in self.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        self._second_pass = True
+        for norm in norms:
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            self._second_pass = False
+            for norm in norms:
+                norm.track_running_stats = True
 
     def _plateau_monitor(self, scheduler: ReduceLROnPlateau) -> str:
         if isinstance(scheduler, MonitoredPlateau):
@@ -107,10 +153,10 @@ class Task(LightningModule, ABC):
         self._lr = value
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), None
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = value
+            group["lr"] = group["initial_lr"] = value * group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
             scheduler = config.scheduler
-            scheduler.base_lrs = [value] * len(scheduler.base_lrs)
+            scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._given_options = GivenOptions(optimizer, scheduler)
 
     def on_train_start(self) -> None:
@@ -158,8 +204,19 @@ class Task(LightningModule, ABC):
         if not self.trainer.sanity_checking:
             self._to_loggers(metrics, max(self.global_step - 1, 0))
 
-    def log_step(self, loss: Tensor) -> None:
-        """Logs loss and learning rate every `log_every_n_steps`; asking `self.log` at every step would cost 0.3 ms."""
+    def count_batch(self, count: int, loss: Tensor, **means: Tensor) -> None:
+        """Adds a training batch to the epoch's means, and logs loss and learning rate every `log_every_n_steps`.
+
+        Asking `self.log` at every step would cost 0.3 ms.
+
+        Args:
+            count: samples in the batch.
+            loss: its mean, a scalar.
+            **means: others, likewise.
+        """
+        if self._second_pass:
+            return
+        self.training_means.update(count, loss=loss, **means)
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False)
             self._to_loggers({"train/loss_step": loss.item(), "lr": self.current_lr}, self.global_step)

@@ -5,30 +5,31 @@ Shapes: B images of S × S pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import SGD
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassConfusionMatrix
+from torch.optim import SGD, Optimizer
 
 from project.data.batch import Batch
 from project.data.images import load_square, to_rgb, to_square
-from project.errors import ConfigError
-from project.metrics.classification import WeightedMean, classification_metrics, per_class_accuracy
+from project.errors import CheckpointError, ConfigError
+from project.metrics.classification import SplitScores
 from project.models import build_backbone
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from project.models.pretrained import load_pretrained
+from project.models.test_time import TestTimeViews, mean_logits
 from project.optim import OneCycle
+from project.runs.precision import check_compiler
 from project.tasks.base import Task
-
-_CONFUSION_CLASSES = 1000  # above it the matrix, K × K int64, is not kept
+from project.tasks.fine_tuning import FineTuner, FineTuning
 
 
 class Classifier(Task):
@@ -41,11 +42,17 @@ class Classifier(Task):
         image_size: S in pixels; likewise.
         backbone: a name in `project.models.BACKBONES`.
         backbone_options: its own options, such as `width: 64`.
+        weights: pretrained weights to start from, by torchvision's name, such as `IMAGENET1K_V2` or `DEFAULT`.
         mean: of each channel over the training images, in 0..1; ImageNet's by default.
         std: likewise.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2015, arXiv:1512.00567).
         class_weights: a factor of each class's loss; `balanced` makes them inverse to the class's frequency, with a
             mean of one over the training images.
+        fine_tuning: which parts of the network learn, from when on, and how fast.
+        sam: see `Task`.
+        tta: views that `validate`, `test` and `predict` average over: `flip`, or `flip_shift`.
+        compile: whether the network is compiled, in place: a checkpoint does not show it.
+        center_crop: share of the shorter side that evaluation looks at; the command line takes it from the data.
         optimizer: see `Task`.
         lr_scheduler: see `Task`.
         init_from: see `Task`.
@@ -53,7 +60,7 @@ class Classifier(Task):
 
     monitor = "val/accuracy"
     monitor_mode = "max"
-    identity = ("class_names", "image_size", "backbone", "backbone_options", "mean", "std")
+    identity = ("class_names", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std")
 
     def __init__(
         self,
@@ -61,16 +68,26 @@ class Classifier(Task):
         image_size: int,
         backbone: str = "small_resnet",
         backbone_options: dict[str, Any] | None = None,
+        weights: str | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         label_smoothing: float = 0.0,
         class_weights: Literal["balanced"] | list[float] | None = None,
+        fine_tuning: FineTuning = FineTuning(),
+        sam: float = 0.0,
+        tta: TestTimeViews | None = None,
+        compile: bool = False,  # noqa: A002  torch's word for it
+        center_crop: float = 1.0,
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
         lr_scheduler: LRSchedulerCallable | None = lambda o: OneCycle(o, warmup=0.25),
         init_from: str | None = None,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, init_from)
+        super().__init__(optimizer, lr_scheduler, init_from, sam)
         num_classes = len(class_names)
+        if num_classes < 2:
+            raise ConfigError(f"model.class_names: a classifier needs two classes or more; got {list(class_names)}")
+        if weights and init_from:
+            raise ConfigError("model.weights, model.init_from: both say what to start from; give one of them")
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ConfigError("model.mean, model.std: three numbers each, one a channel, and std above zero")
         if not 0 <= label_smoothing < 1:
@@ -87,63 +104,149 @@ class Classifier(Task):
                 "std": list(std),
                 "label_smoothing": label_smoothing,
                 "class_weights": class_weights,
+                "tta": tta,
+                "center_crop": center_crop,
             },
             logger=False,
         )
         self.class_names = list(class_names)
         self.image_size = image_size
+        self.center_crop = center_crop
         self.normalize = Normalize(list(mean), list(std))
         self.network = build_backbone(backbone, num_classes, image_size, backbone_options)
         self.network.to(memory_format=torch.channels_last)
+        self.weights = weights
+        self.fine_tuner = FineTuner(self.network, fine_tuning)
+        self.tta = tta
+        self.compiles = compile
         self.label_smoothing = label_smoothing
         self._balanced = class_weights == "balanced"
         # in the state dictionary, since balanced ones follow from the training data
         weights = torch.ones(num_classes) if self._balanced else class_weights and torch.tensor(class_weights)
         self.register_buffer("loss_weights", weights)
-        self.metrics = torch.nn.ModuleDict({f"{stage}_metrics": _Metrics(num_classes) for stage in ("val", "test")})
+        # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
+        self.register_buffer("temperature", torch.tensor(1.0))
+        self.metrics = torch.nn.ModuleDict({f"{stage}_metrics": SplitScores(num_classes) for stage in ("val", "test")})
+
+    # ---- before training
 
     def setup(self, stage: str) -> None:
-        """Computes balanced class weights from the training data where they are asked for."""
+        """Takes pretrained weights, freezes, compiles, and computes balanced class weights from the training data."""
+        if self.weights and self.trainer.ckpt_path is None:
+            self._load_pretrained(stage)
         super().setup(stage)
+        if stage == "fit":
+            if self.network.note:
+                rank_zero_info(self.network.note)
+            self.fine_tuner.freeze_for_good()
+            self._check_train_size()
+        if self.compiles:
+            check_compiler(self.trainer.strategy.root_device)
+            self.network.compile()
         if self._balanced and stage == "fit":
             counts = torch.tensor(self.trainer.datamodule.class_counts, dtype=torch.float32)
             self.loss_weights.copy_(counts.sum() / (len(counts) * counts.clamp(min=1)))
+
+    def _load_pretrained(self, stage: str) -> None:
+        found = load_pretrained(self.network, self.hparams["backbone"], self.weights)
+        if stage != "fit" and not found.head_loaded:
+            raise CheckpointError(f"model.weights: {self.weights} does not know these {len(self.class_names)} classes; "
+                                  "train on them first, or give a checkpoint with --ckpt_path")  # fmt: skip
+        rank_zero_info(found.message)
+        for name, theirs in (("mean", found.mean), ("std", found.std)):
+            if list(theirs) != self.hparams[name]:
+                rank_zero_info(f"model.{name}: {self.hparams[name]}; the weights were trained with {list(theirs)}")
+
+    def _check_train_size(self) -> None:
+        size = getattr(getattr(self.trainer, "datamodule", None), "train_size", self.image_size)
+        if size != self.image_size:
+            try:
+                with torch.no_grad():
+                    self.network.eval()(self.network.head.weight.new_zeros(1, 3, size, size))
+            except (RuntimeError, AssertionError):
+                raise ConfigError(f"data.train_size: {self.hparams['backbone']} takes images of {self.image_size} "
+                                  f"pixels alone; leave it out") from None  # fmt: skip
+            self.network.train()
+
+    def lr_scale(self, name: str) -> float:
+        """See `FineTuning.layer_decay`."""
+        return self.fine_tuner.lr_scale(name.removeprefix("network."))
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if mode:
+            self.fine_tuner.set_modes()
+        return self
+
+    def on_train_start(self) -> None:
+        """Freezes what the epoch asks for, also where a run is resumed in the middle of it."""
+        super().on_train_start()
+        self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Freezes and unfreezes."""
+        self.fine_tuner.set_epoch(self.current_epoch, save_work=self.trainer.world_size == 1)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Keeps the optimizer from what is frozen for now."""
+        self.fine_tuner.drop_gradients()
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; a checkpoint of before there was a temperature has 1."""
+        return super().load_state_dict({"temperature": torch.tensor(1.0), **state_dict}, strict, assign)
+
+    # ---- training and evaluation
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of images (B, 3, S, S) uint8."""
         normalized = self.normalize(images)
         return self.network(normalized.to(self.network.head.weight.dtype))  # of a network that is all in 16 bits
 
-    # ---- training and evaluation
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         loss, logits = self._shared_step(batch)
-        accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
-        self.training_means.update(len(batch.labels), loss=loss, accuracy=accuracy)
-        self.log_step(loss)
+        right = mixed_mean(logits.detach().argmax(1), batch, lambda guess, labels: (guess == labels).float())
+        self.count_batch(len(batch.labels), loss, accuracy=right.mean())
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds one batch to the validation metrics."""
-        loss, logits = self._shared_step(batch)
-        self.metrics["val_metrics"].update(loss, logits, batch.labels, self.loss_weights)
+        self._evaluation_step(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds one batch to the test metrics."""
-        loss, logits = self._shared_step(batch)
-        self.metrics["test_metrics"].update(loss, logits, batch.labels, self.loss_weights)
+        self._evaluation_step(batch, "test")
 
-    def _shared_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _evaluation_step(self, batch: Batch, stage: str) -> None:
+        fitting = self.trainer.state.fn == "fit"
+        loss, logits = self._shared_step(batch, None if fitting else self.tta)
+        # a weighted cross-entropy is divided by the weights of its samples, not by their number
+        weight = len(batch.labels) if self.loss_weights is None else self.loss_weights[batch.labels].sum()
+        temperature = None if fitting else self.temperature
+        self.metrics[f"{stage}_metrics"].update(loss, weight, logits, batch.labels, temperature)
+
+    def _shared_step(self, batch: Batch, views: TestTimeViews | None = None) -> tuple[Tensor, Tensor]:
         """Mean loss and logits (B, K)."""
-        logits = self(batch.images)
-        loss = functional.cross_entropy(
-            logits, batch.labels, weight=self.loss_weights, label_smoothing=self.label_smoothing
+        logits = mean_logits(self, batch.images, views)
+        return self._loss(logits, batch), logits
+
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy; of a mixed image, with both labels by their shares."""
+        losses = mixed_mean(
+            logits,
+            batch,
+            lambda logits, labels: functional.cross_entropy(
+                logits, labels, weight=self.loss_weights, label_smoothing=self.label_smoothing, reduction="none"
+            ),
         )
-        return loss, logits
+        if self.loss_weights is None:
+            return losses.mean()
+        weights = mixed_mean(self.loss_weights, batch, lambda weights, labels: weights[labels])
+        return losses.sum() / weights.sum()
 
     def on_validation_epoch_end(self) -> None:
-        """Records the validation metrics."""
+        """Finds the temperature while training, and records the validation metrics."""
         self._record_metrics("val")
 
     def on_test_epoch_end(self) -> None:
@@ -151,19 +254,27 @@ class Classifier(Task):
         self._record_metrics("test")
 
     def _record_metrics(self, stage: str) -> None:
-        metrics = self.metrics[f"{stage}_metrics"]
-        self.record({f"{stage}/{name}": value for name, value in metrics.compute().items()})
-        if self.trainer.state.fn != "fit":
-            per_class = metrics.per_class(self.class_names)
+        metrics, fitting = self.metrics[f"{stage}_metrics"], self.trainer.state.fn == "fit"
+        values = {f"{stage}/{name}": value for name, value in metrics.compute(calibrated=not fitting).items()}
+        if fitting:
+            self.temperature.copy_(metrics.temperature.compute())
+            values[f"{stage}/temperature"] = self.temperature.item()
+        self.record(values)
+        if not fitting:
+            per_class = dict(zip(self.class_names, metrics.classes.compute().tolist(), strict=True))
             self.results |= {f"{stage}/class_accuracy/{name}": value for name, value in per_class.items()}
-            self.confusion = metrics.confusion_matrix()
+            self.confusion = None if metrics.confusion is None else metrics.confusion.compute().tolist()
         metrics.reset()
 
     # ---- prediction
 
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Calibrated probabilities, (B, K) float32, of images (B, 3, S, S) uint8."""
+        return (mean_logits(self, images, self.tta).float() / self.temperature).softmax(1)
+
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Indices of the inputs (B,) and probabilities (B, K)."""
-        return batch.indices, self(batch.images).float().softmax(1)
+        return batch.indices, self.probabilities(batch.images)
 
     def prediction(self, probabilities: Tensor) -> dict[str, Any]:
         """One image's answer from its probabilities (K,): label, probability, and the five best in order."""
@@ -189,50 +300,22 @@ class Classifier(Task):
         self.eval()
         answers = []
         for first in range(0, len(images), batch_size):
-            squares = np.stack([_square(image, self.image_size) for image in images[first : first + batch_size]])
+            squares = np.stack([self._square(image) for image in images[first : first + batch_size]])
             batch = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
-            answers += [self.prediction(row) for row in self(batch).float().softmax(1).cpu()]
+            answers += [self.prediction(row) for row in self.probabilities(batch).cpu()]
         self.train(was_training)
         return answers
 
-
-class _Metrics(torch.nn.Module):
-    """One stage's metrics, kept on the device and read at the end of an epoch."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.loss = WeightedMean()
-        self.scores: MetricCollection = classification_metrics(num_classes)
-        self.classes = per_class_accuracy(num_classes)
-        self.confusion = None
-        if num_classes <= _CONFUSION_CLASSES:
-            self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
-
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> None:
-        # a weighted cross-entropy is divided by the weights of its samples, not by their number
-        self.loss.update(loss, len(labels) if class_weights is None else class_weights[labels].sum())
-        self.scores.update(logits, labels)
-        self.classes.update(logits, labels)
-        if self.confusion is not None:
-            self.confusion.update(logits, labels)
-
-    def compute(self) -> dict[str, float]:
-        return {"loss": self.loss.compute().item()} | {k: v.item() for k, v in self.scores.compute().items()}
-
-    def per_class(self, class_names: list[str]) -> dict[str, float]:
-        return dict(zip(class_names, self.classes.compute().tolist(), strict=True))
-
-    def confusion_matrix(self) -> list[list[int]] | None:
-        return None if self.confusion is None else self.confusion.compute().tolist()
-
-    def reset(self) -> None:
-        for metric in (self.loss, self.scores, self.classes, self.confusion):
-            if metric is not None:
-                metric.reset()
+    def _square(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+        if isinstance(image, (str, Path)):
+            return load_square(Path(image), self.image_size, self.center_crop)
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
+        return to_square(to_rgb(picture), self.image_size, self.center_crop)
 
 
-def _square(image: str | Path | Image.Image | np.ndarray, size: int) -> np.ndarray:
-    if isinstance(image, (str, Path)):
-        return load_square(Path(image), size)
-    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
-    return to_square(to_rgb(picture), size)
+def mixed_mean(values: Tensor, batch: Batch, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`measure(values, labels)`, (B,); of mixed images the mean over both labels by their shares."""
+    own = measure(values, batch.labels)
+    if batch.mixed is None:
+        return own
+    return torch.lerp(measure(values, batch.mixed.labels), own, batch.mixed.share)

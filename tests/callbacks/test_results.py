@@ -26,7 +26,8 @@ def test_metrics_and_confusion_equal_those_of_the_predictions(run, trained, trai
     expected = {f"{stage}/class_accuracy/{name}": value for name, value in zip(names, recall, strict=True)}
     expected[f"{stage}/accuracy"] = reference.accuracy_score(truth, predicted)
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    assert set(found) - set(expected) == {f"{stage}/{name}" for name in ("loss", "precision", "recall", "f1")}
+    others = ("loss", "precision", "recall", "f1", "ece", "ece_uncalibrated", "nll", "brier")
+    assert set(found) - set(expected) == {f"{stage}/{name}" for name in others}
     with open(trained / f"{verb}_confusion.csv") as file:
         head, *rows = list(csv.reader(file))
     assert head[1:] == [row[0] for row in rows] == names

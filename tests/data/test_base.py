@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
 from project.data import Batch, ImageDataModule, ImageFolder
-from project.data.augment import Augmentation
+from project.data.augmentation import Augmentation
 from project.data.base import find_inputs
 from project.data.images import load_square
 from project.data.samples import Samples
@@ -27,6 +27,7 @@ class Recorder(LightningModule):
     """Trains nothing and keeps every batch, by stage and epoch."""
 
     image_size = SIZE
+    center_crop = 1.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ def indices(batches: list[Batch]) -> list[int]:
 def assert_squares_of(batches: list[Batch], samples: Samples) -> None:
     """Each image is what its index says, as the file has it."""
     for batch in batches:
-        for image, label, index in zip(*batch, strict=True):
+        for image, label, index in zip(batch.images, batch.labels, batch.indices, strict=True):
             np.testing.assert_array_equal(image.permute(1, 2, 0), load_square(samples.images[index], SIZE))
             assert label == samples.labels[index]
 
@@ -106,7 +107,7 @@ def test_both_storages_train_on_the_same_augmented_batches(make):
     resident, stream = (drive(make(storage=storage), max_epochs=2) for storage in ("resident", "stream"))
     for epoch in range(2):
         for one, other in zip(resident["train", epoch], stream["train", epoch], strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
     plain = drive(make(augment=Augmentation()))["train", 0]
     assert not torch.equal(plain[0].images, resident["train", 0][0].images)
 

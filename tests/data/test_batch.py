@@ -19,6 +19,6 @@ def test_a_batch_moved_to_a_device_is_still_a_batch():
     ]
 
 
-def test_a_batch_unpacks_as_images_labels_and_indices():
-    images, labels, indices = Batch(indices="where", labels="what", images="pixels")
-    assert (images, labels, indices) == ("pixels", "what", "where")
+def test_a_batch_unpacks_as_images_labels_indices_and_what_is_mixed_in():
+    images, labels, indices, mixed = Batch(indices="where", labels="what", images="pixels")
+    assert (images, labels, indices, mixed) == ("pixels", "what", "where", None)

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from project.data import Digits
-from project.data.augment import Augmentation
+from project.data.augmentation import Augmentation
 from project.data.samples import Samples
 from project.errors import ConfigError
 

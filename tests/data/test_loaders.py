@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
-from project.data.augment import Augmentation
+from project.data.augmentation import Augmentation
 from project.data.batch import Batch
 from project.data.draws import uniforms
 from project.data.images import load_square
@@ -62,14 +63,51 @@ def take(loader: Loader, epoch: int = 0, count: int = 1000, augmentation: Augmen
     if hasattr(loader, "sampler"):
         loader.sampler.set_epoch(epoch)
     batches = [batch for _, batch in zip(range(count), loader, strict=False)]
-    return [batch.augmented(augmentation) if isinstance(batch, Streamed) else batch for batch in batches]
+    return [batch.augmented(augmentation, SEED) if isinstance(batch, Streamed) else batch for batch in batches]
 
 
 def assert_same(ones: list[Batch], others: list[Batch]) -> None:
     assert len(ones) == len(others)
     for one, other in zip(ones, others, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-        assert [part.dtype for part in one] == [torch.uint8, torch.int64, torch.int64]
+        assert all(torch.equal(a, b) for a, b in zip(one[:3], other[:3], strict=True))
+        assert [part.dtype for part in one[:3]] == [torch.uint8, torch.int64, torch.int64]
+        assert (one.mixed is None) == (other.mixed is None)
+        assert one.mixed is None or all(map(torch.equal, one.mixed, other.mixed))
+
+
+EVERYTHING = Augmentation(
+    crop=1,
+    shift=1,
+    flip="alternate",
+    brightness=0.2,
+    hue=0.1,
+    policy="rand",
+    erase=0.5,
+    cutout=2,
+    mixup=0.4,
+    cutmix=1.0,
+)
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("options", [{}, {"repeats": 2}, {"labels": np.arange(COUNT) % 3, "balance": 1.0}])
+def test_both_do_every_kind_of_augmentation_alike(kind, options, make):
+    orders = [TrainingOrder(COUNT, 6, SEED, **options) for _ in range(2)]
+    resident, streaming = make("resident", orders[0], EVERYTHING), make(kind, orders[1], EVERYTHING)
+    for epoch in (0, 3):
+        ones, others = take(resident, epoch), take(streaming, epoch, augmentation=EVERYTHING)
+        assert_same(ones, others)
+        assert ones[0].mixed is not None
+
+
+@pytest.mark.parametrize("kind", ["resident", 0])
+def test_the_views_of_one_sample_are_augmented_differently(kind, make):
+    batches = take(make(kind, TrainingOrder(COUNT, COUNT, SEED, repeats=4)), 1)
+    views: dict[int, set[bytes]] = {}
+    for image, index in zip(batches[0].images, batches[0].indices.tolist(), strict=True):
+        views.setdefault(index, set()).add(image.numpy().tobytes())
+    assert len(views) == COUNT // 4
+    assert sum(map(len, views.values())) > 0.8 * COUNT
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -237,6 +275,8 @@ def test_random_boxes_are_distributed_as_those_of_torchvision(min_area):
 
 def test_random_resized_crops_are_pillows_own(make, samples):
     what = Augmentation(min_area=0.3)
+    # what follows on the device finds the layout that it expects
+    take(make(0, None, boxed := dataclasses.replace(EVERYTHING, min_area=0.3)), 4, augmentation=boxed)
     for batch in take(make(0, None, what), 4, augmentation=what):
         for image, index in zip(batch.images, batch.indices.tolist(), strict=True):
             with Image.open(samples.images[index]) as source:

@@ -6,8 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.order import EvaluationOrder, TrainingOrder, index_of
 from project.errors import DataError
 
 CASES = [
@@ -80,7 +81,101 @@ def test_every_epoch_and_seed_has_its_own_order_that_comes_again():
 def test_processes_share_out_one_and_the_same_order():
     alone = [sample for batch in training_epoch(96, 8, 1)[0] for sample in batch]
     together = training_epoch(96, 4, 2)
-    assert [sample for pair in zip(*together, strict=True) for batch in pair for sample in batch] == alone
+    # the processes take turns within each batch
+    assert [
+        sample for pair in zip(*together, strict=True) for turn in zip(*pair, strict=True) for sample in turn
+    ] == alone
+
+
+# ---- balanced classes
+
+
+LABELS = np.repeat(np.arange(5), [500, 100, 50, 20, 3])
+
+
+def balanced(balance: float, epoch: int, labels: np.ndarray = LABELS, **options) -> np.ndarray:
+    order = TrainingOrder(len(labels), 64, 0, labels=labels, balance=balance, **options)
+    order.set_epoch(epoch)
+    return np.concatenate(list(order.batches()))
+
+
+@pytest.mark.parametrize("balance", [0.3, 0.5, 1.0])
+def test_classes_have_their_shares_in_every_epoch(balance):
+    counts = np.bincount(LABELS)
+    shares = counts ** (1 - balance) / (counts ** (1 - balance)).sum()
+    seen = np.array([np.bincount(LABELS[index_of(balanced(balance, epoch))]) for epoch in range(200)])
+    assert (seen.sum(1) == len(LABELS)).all()
+    assert np.abs(seen - shares * len(LABELS)).max() < 1, "a class's number is rounded, no more"
+    np.testing.assert_allclose(seen.mean(0), shares * len(LABELS), atol=0.1)
+
+
+def test_a_rare_classs_samples_are_seen_equally_often_and_each_view_is_another():
+    views = balanced(1.0, 2)
+    assert len(np.unique(views)) == len(views)
+    for label in range(5):
+        times = np.bincount(index_of(views), minlength=len(LABELS))[label == LABELS]
+        assert times.max() - times.min() <= 1
+
+
+def test_a_common_classs_samples_take_turns_over_the_epochs():
+    times = sum(np.bincount(index_of(balanced(1.0, epoch)), minlength=len(LABELS)) for epoch in range(60))[:500]
+    expected = 60 * (len(LABELS) / 5) / 500
+    assert stats.kstest((times - expected) / np.sqrt(expected), "norm").pvalue > 1e-6
+    assert times.min() > 0
+
+
+def test_balanced_classes_are_shuffled_among_each_other():
+    labels = LABELS[index_of(balanced(1.0, 0))]
+    halves = [np.bincount(half) for half in np.array_split(labels, 2)]
+    assert stats.chi2_contingency(halves).pvalue > 1e-3
+
+
+def test_zero_is_the_natural_order_and_equal_classes_stay_whole():
+    order = TrainingOrder(len(LABELS), 64, 0)
+    assert np.concatenate(list(order.batches())).tolist() == balanced(0.0, 0).tolist()
+    even = np.arange(60) % 3
+    assert sorted(balanced(1.0, 4, even).tolist()) == list(range(60))
+
+
+def test_a_class_without_samples_is_left_out():
+    labels = np.array([0] * 10 + [2] * 30)
+    assert np.bincount(labels[index_of(balanced(1.0, 0, labels))]).tolist() == [20, 0, 20]
+
+
+# ---- repeated augmentation
+
+
+@pytest.mark.parametrize(("world_size", "repeats"), [(1, 4), (2, 4), (4, 4), (1, 3)])
+def test_repetitions_of_a_sample_share_a_batch_and_no_process_where_there_are_enough(world_size, repeats):
+    ranks = []
+    for rank in range(world_size):
+        order = TrainingOrder(240, 24 // world_size, 0, rank, world_size, repeats=repeats)
+        ranks.append(list(order.batches()))
+    for together in zip(*ranks, strict=True):
+        samples, times = np.unique(index_of(np.concatenate(together)), return_counts=True)
+        assert len(samples) == 24 // repeats
+        assert (times == repeats).all()
+        assert len(np.unique(np.concatenate(together))) == 24, "a view comes twice"
+        for batch in together:
+            assert np.unique(index_of(batch), return_counts=True)[1].max() == max(repeats // world_size, 1)
+    assert len(ranks[0]) == 10
+
+
+def test_a_repeated_epoch_has_as_many_views_as_samples_and_later_ones_other_samples():
+    epochs = []
+    for epoch in range(40):
+        order = TrainingOrder(101, 16, 0, repeats=4)
+        order.set_epoch(epoch)
+        views = np.concatenate(list(order.batches()))
+        assert len(views) == 101
+        epochs.append(set(index_of(views).tolist()))
+        assert len(epochs[-1]) == 26
+    assert set.union(*epochs) == set(range(101))
+
+
+def test_balanced_and_repeated_views_are_all_different():
+    views = balanced(1.0, 0, repeats=2)
+    assert len(np.unique(views)) == len(views) == len(LABELS)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as reference
 
 from project.metrics import classification_metrics
-from project.metrics.classification import WeightedMean, per_class_accuracy
+from project.metrics.classification import per_class_accuracy
 
 
 def random_logits(num_classes: int, count: int = 211, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,18 +84,3 @@ def test_per_class_accuracy_is_the_diagonal_of_the_confusion_matrix():
     expected = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
     assert expected[4] == 0
     assert metric.compute().numpy() == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_weighted_mean_weighs_batches_by_their_size():
-    losses = torch.tensor([1.0, 2, 3, 4, 10])
-    metric = WeightedMean()
-    metric.update(losses[:4].mean(), weight=4)
-    metric.update(losses[4:].mean(), weight=1)
-    assert metric.compute().item() == 4.0
-
-
-def test_a_loss_that_is_not_a_number_is_not_hidden():
-    metric = WeightedMean()
-    metric.update(torch.tensor(1.0), weight=3)
-    metric.update(torch.tensor(float("nan")), weight=1)
-    assert metric.compute().isnan()

@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from project.errors import ConfigError
-from project.models import BACKBONES, Backbone, build_backbone
+from project.models import BACKBONES, Backbone, backbone_names, build_backbone
+
+# the others are the same functions with larger numbers
+NAMES = [
+    name for name in BACKBONES if name not in ("wrn_28_10", "wrn_40_2", "vgg13", "vgg16", "resnet32x4", "resnet110")
+]
 
 
 @pytest.fixture
@@ -40,6 +45,23 @@ def test_stages_features_and_logits_are_one_chain(backbone):
         np.testing.assert_allclose(output.detach().numpy(), expected, rtol=1e-5, atol=1e-5)
     assert (backbone.num_features, backbone.num_classes) == (5, 7)
 
+    together = backbone.forward_with_stages(images)
+    assert list(together[0]) == ["mix", "sum"]
+    for output, expected in zip(
+        (*together[0].values(), *together[1:]),
+        (*stages.values(), backbone.features(images), backbone(images)),
+        strict=True,
+    ):
+        assert torch.equal(output, expected)
+
+
+def test_a_head_of_ones_own_and_a_note_are_kept():
+    head = nn.Linear(3, 4, bias=False)
+    network = Backbone({"same": nn.Identity()}, nn.Flatten(), 3, 4, head, note="one line")
+    assert network.head is head
+    assert network.note == "one line"
+    assert build_backbone("small_resnet", 3, 16).note == ""
+
 
 def test_stage_shapes_are_those_of_a_run(backbone):
     assert backbone.stage_shapes(6) == {"mix": (5, 6, 6), "sum": (5, 3, 3)}
@@ -47,7 +69,7 @@ def test_stage_shapes_are_those_of_a_run(backbone):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_asking_for_stage_shapes_changes_nothing(name, training):
     network = build_backbone(name, 3, 16).train(training)
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -58,7 +80,7 @@ def test_asking_for_stage_shapes_changes_nothing(name, training):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_network_by_name_keeps_to_the_interface(name):
     torch.manual_seed(0)
     network = build_backbone(name, 7, 24).eval()
@@ -74,7 +96,7 @@ def test_every_network_by_name_keeps_to_the_interface(name):
     assert network(images).shape == (3, 7)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NAMES)
 def test_networks_are_drawn_from_the_global_random_state(name):
     def drawn(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
@@ -99,9 +121,25 @@ def test_options_reach_the_network():
             r"^model\.backbone_options: small_resnet takes no 'widht'; did you mean 'width'",
         ),
         ("simple_cnn", {"width": 3}, r"^model\.backbone_options: simple_cnn takes no 'width'; there is none\.$"),
+        ("resnet51", {}, r"^model\.backbone: there is no 'resnet51'; did you mean 'resnet50'\?$"),
+        ("torchvision/vgg14", {}, r"there is no 'torchvision/vgg14'; did you mean 'torchvision/vgg1[13]'\?$"),
+        ("nowhere/resnet18", {}, r"there is no 'nowhere/resnet18'; "),
+        ("torchvision/resnet20", {}, r"there is no 'torchvision/resnet20'; "),
+        ("resnet18", {"stm": "small"}, r"^model\.backbone_options: resnet18 takes no 'stm'; did you mean 'stem'\?$"),
         ("small_resnet", {"image_size": 3}, r"^model\.backbone_options: small_resnet takes no 'image_size'"),
     ],
 )
 def test_unknown_names_and_options_are_named(name, options, message):
     with pytest.raises(ConfigError, match=message):
         build_backbone(name, 3, 16, options)
+
+
+def test_names_of_torchvision_have_a_prefix_only_where_ours_have_them():
+    names = backbone_names()
+    assert len(names) == len(set(names)) == len(BACKBONES) + 80
+    assert {"resnet18", "vit_b_16", "vgg16", "torchvision/vgg16", "mobilenetv2", "mobilenet_v2"} <= set(names)
+    assert not {"torchvision/resnet18", "vgg16_b"} & set(names)
+    assert build_backbone("vgg13", 3, 32).num_features == 512
+    with torch.device("meta"):
+        assert build_backbone("torchvision/vgg13", 3, 224).num_features == 4096
+        assert build_backbone("torchvision/resnet18", 3, 32).note == build_backbone("resnet18", 3, 32).note != ""

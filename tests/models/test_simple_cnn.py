@@ -49,5 +49,5 @@ def test_it_computes_convolution_relu_pool_twice_then_two_linear_layers():
 
 
 def test_images_that_two_poolings_leave_nothing_of_are_refused():
-    with pytest.raises(ConfigError, match=r"needs 4 pixels; got 3$"):
+    with pytest.raises(ConfigError, match=r"at least 4 pixels; got 3$"):
         simple_cnn(10, 3)

@@ -8,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
+from jsonargparse import ArgumentParser
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR
 
-from project.optim import OneCycle, Schedule, WarmupCosine
+from project.errors import ConfigError
+from project.optim import OneCycle, Schedule, Steps, WarmupCosine
 
 RATES = (0.4, 0.05)  # of two parameter groups
 
@@ -120,3 +122,83 @@ def test_a_resumed_run_follows_the_shape_of_its_new_length_from_its_first_step(k
         second.set_total_steps(total)
     used = follow(second, total - done)
     np.testing.assert_allclose(used, expected(kind, None, total, range(done, total)), rtol=1e-12, atol=1e-15)
+
+
+# ---- Steps, which drops
+
+
+def rate_at(schedule: Steps, step: int) -> float:
+    schedule.last_epoch = step
+    return schedule.get_lr()[0] / RATES[0]
+
+
+@pytest.mark.parametrize(("milestones", "steps"), [((0.5, 0.75), [20, 30]), ((0.0, 0.1, 0.6), [0, 4, 24]), ((), [])])
+def test_steps_are_torchs_multi_step(milestones, steps):
+    schedule = Steps(optimizer(), milestones, gamma=0.3)
+    schedule.set_total_steps(40)
+    reference = MultiStepLR(optimizer(), steps, gamma=0.3)
+    np.testing.assert_allclose(follow(schedule, 45), follow(reference, 45), rtol=1e-12)
+
+
+@pytest.mark.parametrize("per_epoch", [391, 7, 1, 97_656])
+def test_the_rate_drops_at_the_first_step_of_its_epoch(per_epoch):
+    schedule = Steps(optimizer(), (0.625, 0.75, 0.875), gamma=0.1)
+    schedule.set_total_steps(240 * per_epoch)
+    for drops, epoch in enumerate((150, 180, 210)):
+        first = epoch * per_epoch
+        assert rate_at(schedule, first - 1) == pytest.approx(0.1**drops)
+        assert rate_at(schedule, first) == pytest.approx(0.1 ** (drops + 1))
+
+
+def test_shares_that_no_float_is_exactly_drop_at_their_step_as_well():
+    """Times the number of steps they may be too high: 0.07 · 100 > 7."""
+    for per_epoch in (1, 391, 1251):
+        for thousandths in range(1, 1000):
+            schedule = Steps(optimizer(), (thousandths / 1000,), gamma=0.5)
+            schedule.total_steps = 1000 * per_epoch
+            assert rate_at(schedule, thousandths * per_epoch - 1) == 1
+            assert rate_at(schedule, thousandths * per_epoch) == 0.5
+
+
+def test_steps_warm_up_first():
+    schedule = Steps(optimizer(), (0.25, 0.5), gamma=0.5, warmup=0.1, start=0.2)
+    schedule.set_total_steps(40)
+    expected = [0.2, 0.4, 0.6, 0.8] + [1.0] * 6 + [0.5] * 10 + [0.25] * 25
+    np.testing.assert_allclose(follow(schedule, 45), np.outer(expected, RATES), rtol=1e-12)
+
+
+def test_steps_resume_on_the_shape_of_the_new_length():
+    first = Steps(optimizer(), (0.5,))
+    first.set_total_steps(20)
+    follow(first, 12)
+    state = first.state_dict()
+    assert state["milestones"] == [0.5]
+    second = Steps(optimizer())
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.load_state_dict(state)
+    second.set_total_steps(40)
+    used = follow(second, 28)
+    np.testing.assert_allclose(used, np.outer([1.0] * 8 + [0.1] * 20, RATES), rtol=1e-12)
+
+
+def test_a_configuration_gives_milestones_as_a_list():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Steps, "schedule", instantiate=False, skip={"optimizer"})
+    given = parser.parse_args(["--schedule", "project.optim.Steps", "--schedule.milestones", "[0.6, 0.9]"])
+    options = given.schedule.init_args
+    assert Steps(optimizer(), **options.as_dict()).milestones == [0.6, 0.9]
+    default = parser.parse_args(["--schedule", "project.optim.Steps"]).schedule.init_args
+    assert Steps(optimizer(), **default.as_dict()).milestones == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("milestones", [(0.75, 0.5), (0.5, 0.5), (-0.1, 0.5), (0.5, 1.1), (150, 180), (float("nan"),)])
+def test_milestones_that_are_no_shares_are_the_users_mistake(milestones):
+    with pytest.raises(ConfigError, match=r"^model\.lr_scheduler\.milestones: [^\n]+$"):
+        Steps(optimizer(), milestones)
+
+
+@pytest.mark.parametrize("kind", [OneCycle, WarmupCosine, Steps])
+@pytest.mark.parametrize("warmup", [-0.1, 1.5, 5, float("nan")])
+def test_a_warm_up_that_is_no_share_is_the_users_mistake(kind, warmup):
+    with pytest.raises(ConfigError, match=r"^model\.lr_scheduler\.warmup: [^\n]+$"):
+        kind(optimizer(), warmup=warmup)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from project.runs.precision import fastest_precision
+from project.errors import ConfigError
+from project.runs.precision import check_compiler, check_precision, fastest_precision
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_a_processor_without_a_gpu(monkeypatch, flags, precision):
     assert fastest_precision() == precision
 
 
-@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16-mixed"), (False, "16-mixed")])
 def test_a_gpu_decides_whatever_the_processor(monkeypatch, supported, precision):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     # emulated bfloat16 is slower than 32-bit
@@ -49,3 +50,44 @@ def test_it_is_the_default_of_the_command_line(capsys):
     with pytest.raises(SystemExit):
         main(["fit", "--print_config"])
     assert f"precision: {fastest_precision()}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "bfloat16", "instead"),
+    [
+        ("16-mixed", "cpu", True, "bf16-mixed"),
+        ("16-true", "cpu", True, "32-true"),
+        ("bf16-mixed", "cuda", False, "16-mixed"),
+        ("bf16-true", "cuda", False, "16-mixed"),
+        ("64-true", "mps", False, "32-true"),
+    ],
+)
+def test_a_precision_that_a_device_cannot_do_is_one_line(monkeypatch, precision, device, bfloat16, instead):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16)
+    with pytest.raises(ConfigError, match=rf"^trainer.precision: .*{precision}.*{instead}") as caught:
+        check_precision(precision, torch.device(device))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device"),
+    [("bf16-mixed", "cpu"), ("32-true", "cpu"), ("64-true", "cpu"), ("16-mixed", "cuda"), ("bf16-mixed", "cuda"),
+     ("16-mixed", "mps")],
+)  # fmt: skip
+def test_what_it_can_do_passes(monkeypatch, precision, device):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    check_precision(precision, torch.device(device))
+
+
+def test_the_command_line_refuses_it_before_anything_is_written(fails, fit_options, images, tmp_path):
+    line = fails(*fit_options(images, tmp_path / "runs", "--trainer.precision", "16-mixed"))
+    assert line == "error: trainer.precision: a processor has no 16-mixed; use bf16-mixed or 32-true"
+    assert not list((tmp_path / "runs").rglob("*.*"))
+
+
+def test_compiling_on_a_processor_needs_a_compiler(monkeypatch):
+    check_compiler(torch.device("cuda"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match=r"^model.compile: needs a C\+\+ compiler"):
+        check_compiler(torch.device("cpu"))
+    check_compiler(torch.device("cuda"))

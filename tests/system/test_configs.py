@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from torchvision.models import ResNet18_Weights, resnet18
 
 from project.cli import main
+from project.data import FashionMNIST
+from project.data.downloads import DownloadedImages
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EVERY = sorted(CONFIGS.rglob("*.yaml"))
 TASKS = [path for path in EVERY if path.parent.name != "trainer"]
 OVERLAYS = [path for path in EVERY if path.parent.name == "trainer"]
-DOWNLOADED = {"CIFAR10"}
+LARGE = ("--data.image_size", 32, "--data.train_size", 32, "--data.batch_size", 4, "--data.num_workers", 0)
+FASTER = {"imagenet_resnet50": LARGE, "finetune": LARGE}
+"""Smaller images for what would take minutes on a processor."""
 ON_ANY_MACHINE = {"cpu", "debug", "profile"}
 
 name = lambda path: str(path.relative_to(CONFIGS))  # noqa: E731
@@ -22,8 +30,14 @@ name = lambda path: str(path.relative_to(CONFIGS))  # noqa: E731
 def test_they_are_found():
     assert len(EVERY) > 5
     assert {"cpu", "gpu", "ddp", "fsdp", "debug", "profile"} <= {path.stem for path in OVERLAYS}
-    assert {"digits", "imagefolder", "article_cifar10"} <= {path.stem for path in TASKS}
+    assert {"digits", "imagefolder", "article_cifar10", "cifar10", "cifar100", "cifar10_resnet18", "finetune"} <= {
+        path.stem for path in TASKS
+    }
     assert not list(CONFIGS.rglob("*.yml"))
+
+
+def needs_root(path: Path) -> bool:
+    return yaml.safe_load(path.read_text())["data"]["class_path"] == "ImageFolder"
 
 
 def printed(capsys, *arguments: object) -> dict:
@@ -42,7 +56,7 @@ def flat(config: object, prefix: str = "") -> dict[str, object]:
 
 @pytest.mark.parametrize("path", EVERY, ids=name)
 def test_it_parses_and_every_line_of_it_takes_effect(capsys, path):
-    more = ("--data.root", "x") if path.stem == "imagefolder" else ()
+    more = ("--data.root", "x") if path in TASKS and needs_root(path) else ()
     result = flat(printed(capsys, "fit", "--config", path, *more))
     for key, value in flat(yaml.safe_load(path.read_text())).items():
         if key.endswith("class_path"):
@@ -63,14 +77,36 @@ def test_it_opens_with_what_it_is_and_a_task_with_its_command(path):
         assert f"python -m project fit --config {path.relative_to(CONFIGS.parent)}" in "\n".join(header)
 
 
+@pytest.fixture
+def _downloads(tmp_path, monkeypatch):
+    """What torchvision would download lies there: tiny data sets in memory, and weights that know nothing."""
+    random = np.random.default_rng(0)
+
+    def parts(data: DownloadedImages) -> dict:
+        size, channels, classes = (28, (), 10) if isinstance(data, FashionMNIST) else (32, (3,), 100)
+        pixels = random.integers(0, 256, (400, size, size, *channels), np.uint8)
+        part = SimpleNamespace(data=pixels, targets=np.arange(400) % classes, classes=[str(k) for k in range(classes)])
+        return {"train": part, "test": part}
+
+    monkeypatch.setattr(DownloadedImages, "_parts", property(parts))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    weights = tmp_path / "torch" / "hub" / "checkpoints" / Path(ResNet18_Weights.IMAGENET1K_V1.url).name
+    weights.parent.mkdir(parents=True)
+    torch.save(resnet18().state_dict(), weights)
+
+
+@pytest.mark.usefixtures("_downloads")
 @pytest.mark.parametrize("path", TASKS, ids=name)
 def test_a_task_runs_a_batch(run, images, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = yaml.safe_load(path.read_text())
-    if config["data"]["class_path"].rpartition(".")[2] in DOWNLOADED:
-        return
-    more = ("--data.root", images) if path.stem == "imagefolder" else ()
+    more = ("--data.root", images) if needs_root(path) else ("--data.batch_size", 8)
+    more = (*more, *FASTER.get(path.stem, ()))
     assert run("fit", "--config", path, *more, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu") == 0
+
+
+def test_every_data_set_that_is_downloaded_has_a_configuration():
+    used = {yaml.safe_load(path.read_text())["data"]["class_path"] for path in TASKS}
+    assert {cls.__name__ for cls in DownloadedImages.__subclasses__()} <= used
 
 
 @pytest.mark.parametrize("path", [path for path in OVERLAYS if path.stem in ON_ANY_MACHINE], ids=name)

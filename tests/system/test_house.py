@@ -20,7 +20,7 @@ FORBIDDEN = {
     "errors": ROOMS | {"errors"},
 }
 LIBRARIES = {
-    "models": {"torch", "torchvision"},
+    "models": {"torch", "torchvision", "timm"},  # timm where it is installed
     "decoding": {"torch"},
     "losses": {"torch"},
     "optim": {"torch"},

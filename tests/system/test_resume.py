@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 from pathlib import Path
@@ -84,7 +85,8 @@ RESUME = ("--trainer.callbacks", "null")  # the checkpoint remembers the callbac
 
 def outcome(run_directory: Path) -> tuple[dict, list[dict]]:
     checkpoint = read_checkpoint(run_directory / "checkpoints" / "last.ckpt")
-    kept = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch")}
+    keys = ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "raw_weights")
+    kept = {key: checkpoint[key] for key in keys if key in checkpoint}
     with open(run_directory / "metrics.csv") as file:
         return kept, list(csv.DictReader(file))
 
@@ -129,6 +131,33 @@ def test_stopped_and_resumed_run_equals_an_uninterrupted_one(run, tmp_path, imag
     assert_same(weights, weights_cut)
     assert rows == rows_cut
     assert not (tmp_path / "cut" / "r" / "version_1").exists()
+
+
+AUGMENTED = {
+    "crop": 1, "flip": "alternate", "policy": "trivial", "brightness": 0.2, "erase": 0.5, "cutout": 2, "mixup": 0.2,
+    "cutmix": 1.0,
+}  # fmt: skip
+METHODS = {
+    "average": ("--ema.decay", "0.9"),
+    "average now and then": ("--ema.decay", "0.9", "--ema.every", "3"),
+    "sam": ("--model.sam", "0.05"),
+    "stages": ("--model.fine_tuning", '{"head_epochs": 1, "unfreeze_epochs": 1, "layer_decay": 0.5}'),
+    "views": ("--data.augment", json.dumps(AUGMENTED), "--data.balance", "1", "--data.repeats", "2"),
+}
+
+
+@pytest.mark.parametrize(("step", "validating"), [(11, False), (16, True)])
+@pytest.mark.parametrize("methods", [*((name,) for name in METHODS), tuple(METHODS)], ids="+".join)
+def test_so_it_does_with_every_method_of_training(run, tmp_path, images, methods, step, validating):
+    more = [option for name in methods for option in METHODS[name]]
+    assert run(*options(tmp_path / "whole", images, "resident", *more)) == 0
+    assert run(*options(tmp_path / "cut", images, "resident", *more), *stop(step, validating)) == 143
+    assert run(*options(tmp_path / "cut", images, "resident", *more), "--ckpt_path", "last", *RESUME) == 0
+    weights, rows = outcome(tmp_path / "whole" / "r" / "version_0")
+    weights_cut, rows_cut = outcome(tmp_path / "cut" / "r" / "version_0")
+    assert_same(weights, weights_cut)
+    assert ("raw_weights" in weights) == ("average" in " ".join(methods))
+    assert rows == rows_cut
 
 
 def test_resuming_from_the_end_of_an_epoch_is_exact(run, tmp_path, images):

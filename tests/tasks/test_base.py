@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import LearningRateFinder
 from torch import nn
 
@@ -22,6 +23,7 @@ from project.tasks.base import load_matching
 
 TOTALS: list[int] = []
 SUGGESTED: list[float] = []
+RATES: list[dict[float, float]] = []
 
 
 class Recorded(OneCycle):
@@ -30,6 +32,13 @@ class Recorded(OneCycle):
     def set_total_steps(self, total_steps: int) -> None:
         TOTALS.append(total_steps)
         super().set_total_steps(total_steps)
+
+
+class RecordedRates(Callback):
+    """Notes the rate of each group of parameters, by its factor, at every step."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        RATES.append({group.get("lr_scale", 1.0): group["lr"] for group in trainer.optimizers[0].param_groups})
 
 
 class RecordedFinder(LearningRateFinder):
@@ -223,3 +232,34 @@ def test_the_learning_rate_finder_sets_the_rate_and_leaves_the_rest(run, images,
                "--model.optimizer.nesterov", "true", "--name", "given") == 0  # fmt: skip
     for name in ("train/loss", "val/loss"):
         assert column(directory, name) == column(tmp_path / "runs" / "given" / "version_0", name)
+
+
+@pytest.mark.parametrize("sam", [0, 0.05])
+def test_rates_by_layer_survive_the_learning_rate_finder(run, images, fit_options, tmp_path, sam):
+    SUGGESTED.clear()
+    RATES.clear()
+    init = {"num_training_steps": 40, "early_stop_threshold": None, "min_lr": 1e-5}
+    finder = {"class_path": f"{__name__}.RecordedFinder", "init_args": init}
+    callbacks = json.dumps([finder, {"class_path": f"{__name__}.RecordedRates"}])
+    more = ("--model.fine_tuning.layer_decay", 0.5, "--model.sam", sam, "--trainer.max_epochs", 1)
+    options = fit_options(images, tmp_path / "runs", "--data.batch_size", 2, *CONSTANT, *more)
+    assert run(*options, "--trainer.callbacks", callbacks) == 0
+    assert SUGGESTED[0] is not None
+    for rates in RATES[-24:]:  # the epoch's steps
+        assert rates == {k: pytest.approx(k * SUGGESTED[0]) for k in (1.0, 0.5, 0.25, 0.125)}
+
+
+# ---- sharpness-aware minimisation
+
+
+@pytest.mark.parametrize(
+    ("more", "mend"),
+    [
+        (("--trainer.accumulate_grad_batches", 2), "set trainer.accumulate_grad_batches to 1"),
+        (("--model.sam", -1), "must be at least 0; got -1"),
+    ],
+)
+def test_what_sam_cannot_do_is_one_line(fails, images, fit_options, tmp_path, more, mend):
+    line = fails(*fit_options(images, tmp_path / "runs", "--model.sam", 0.05, *more))
+    assert line.startswith("error: model.sam: ")
+    assert mend in line

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from sklearn import metrics as reference
 
-from project.data.batch import Batch
-from project.data.images import load_square
+from project.data.batch import Batch, Mixed
+from project.data.images import load_square, to_square
 from project.errors import ConfigError, DataError
 from project.tasks import Classifier
+from project.tasks.classifier import mixed_mean
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -29,6 +30,17 @@ def batch(count: int = 20, size: int = 8) -> Batch:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
     return Batch(images, torch.randint(len(NAMES), (count,), generator=generator), torch.arange(count))
+
+
+def mixed_batch() -> Batch:
+    """Some partners have the same label; shares go from nothing to all."""
+    data, generator = batch(), torch.Generator().manual_seed(2)
+    return data._replace(mixed=Mixed(torch.randint(4, (20,), generator=generator), torch.linspace(0, 1, 20)))
+
+
+def soft_targets(data: Batch) -> np.ndarray:
+    share = data.mixed.share.double().numpy()[:, None]
+    return np.eye(4)[data.labels] * share + np.eye(4)[data.mixed.labels] * (1 - share)
 
 
 def formula(logits: np.ndarray, labels: np.ndarray, smoothing: float, weights: np.ndarray) -> float:
@@ -66,6 +78,29 @@ def test_loss_equals_the_formula_in_double_precision(smoothing, weights):
         loss, logits = task._shared_step(data)
     expected = formula(logits.numpy(), data.labels.numpy(), smoothing, np.array(weights or [1.0] * 4))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 4.0]])
+def test_loss_of_mixed_images_is_cross_entropy_with_soft_targets(smoothing, weights):
+    """Σ_i Σ_k w_k q_ik (-log p_ik) / Σ_i Σ_k t_ik w_k, t the mixed one-hot target and q the same smoothed."""
+    task, data = classifier(label_smoothing=smoothing, class_weights=weights), mixed_batch()
+    with torch.no_grad():
+        loss, logits = task._shared_step(data)
+    target, w = soft_targets(data), np.array(weights or [1.0] * 4)
+    smoothed = target * (1 - smoothing) + smoothing / 4
+    logits = logits.double().numpy()
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert loss.item() == pytest.approx(-(w * smoothed * log_p).sum() / (target @ w).sum(), rel=1e-5)
+    with torch.no_grad():
+        assert loss.item() != pytest.approx(task._shared_step(data._replace(mixed=None))[0].item(), rel=1e-2)
+
+
+def test_a_mixed_image_is_right_by_the_share_of_the_label_that_is_guessed():
+    data = mixed_batch()
+    guesses = torch.randint(4, (20,), generator=torch.Generator().manual_seed(3))
+    found = mixed_mean(guesses, data, lambda guess, labels: (guess == labels).float())
+    np.testing.assert_allclose(found, soft_targets(data)[np.arange(20), guesses], atol=1e-6)
 
 
 def test_images_are_normalised_by_the_networks_own_numbers():
@@ -146,6 +181,60 @@ def test_predict_equals_forward_by_hand():
             assert [value for _, value in answer["top5"]] == pytest.approx(row[order], abs=1e-6)
 
 
+def shifted(images: np.ndarray, offset: int) -> np.ndarray:
+    """(B, 3, S, S), moved by `offset` along both axes into its own mirror image."""
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect")
+    size = images.shape[-1]
+    return np.ascontiguousarray(padded[..., 1 - offset : 1 - offset + size, 1 - offset : 1 - offset + size])
+
+
+@pytest.mark.parametrize("tta", ["flip", "flip_shift"])
+def test_predict_averages_the_logits_of_the_views(tta):
+    task, images = classifier(tta=tta), batch(9).images.numpy()
+    weights = {0: 1.0} if tta == "flip" else {0: 0.5, -1: 0.25, 1: 0.25}
+    with torch.no_grad():
+        logits = sum(
+            weight / 2 * task(torch.from_numpy(view)).double().numpy()
+            for offset, weight in weights.items()
+            for view in (shifted(images, offset), np.ascontiguousarray(shifted(images, offset)[..., ::-1]))
+        )
+        plain = task(torch.from_numpy(images)).double().numpy()
+    for answers, expected in (
+        (task.predict(list(images.transpose(0, 2, 3, 1))), logits),
+        (classifier().predict(list(images.transpose(0, 2, 3, 1))), plain),
+    ):
+        p = np.exp(expected) / np.exp(expected).sum(1, keepdims=True)
+        assert [answer["label"] for answer in answers] == [NAMES[k] for k in p.argmax(1)]
+        assert [answer["probability"] for answer in answers] == pytest.approx(p.max(1), abs=1e-6)
+    assert np.abs(logits - plain).max() > 1e-3
+
+
+def test_probabilities_are_of_logits_divided_by_the_temperature():
+    task, images = classifier(tta="flip"), batch(9).images
+    arrays = list(images.permute(0, 2, 3, 1).numpy())
+    before = [answer["label"] for answer in task.predict(arrays)]
+    task.temperature.fill_(0.2)
+    with torch.no_grad():
+        logits = (task(images) + task(images.flip(-1))).double().numpy() / 2 / 0.2
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    answers = task.predict(arrays)
+    assert [answer["label"] for answer in answers] == before
+    assert [answer["probability"] for answer in answers] == pytest.approx(p.max(1), abs=1e-6)
+
+
+def test_a_central_crop_is_what_predict_looks_at(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    inner = Image.fromarray(pixels[12:28, 7:23])  # 16 of the 30 pixels of the shorter side, rounded outwards
+    task = classifier(center_crop=16 / 30)
+    answers = task.predict([tmp_path / "p.png", pixels, Image.fromarray(pixels)])
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0]["probability"] == pytest.approx(
+        classifier().predict([to_square(inner, 8)])[0]["probability"], abs=2e-3
+    )
+    assert answers[0] != classifier().predict([pixels])[0]
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_predict_uses_evaluation_mode_and_leaves_the_mode(training):
     task = classifier().train(training)
@@ -188,6 +277,10 @@ def test_grey_arrays_and_no_images(tmp_path):
         ({"mean": [0.5]}, "mean"),
         ({"backbone": "small_resnett"}, "small_resnet"),
         ({"backbone_options": {"widht": 3}}, "width"),
+        ({"class_names": ["a"]}, r"^model.class_names: a classifier needs two classes or more; got \['a'\]$"),
+        ({"class_names": []}, "two classes or more"),
+        ({"weights": "DEFAULT", "init_from": "w.pt"}, "^model.weights, model.init_from: .* give one of them$"),
+        ({"sam": -0.1}, "^model.sam: must be at least 0"),
     ],
 )
 def test_options_that_cannot_be_are_config_errors(options, message):

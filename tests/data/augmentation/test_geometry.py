@@ -1,4 +1,4 @@
-"""Batched augmentation, against one image at a time with numpy's own padding."""
+"""Batched crop, shift and flip, against one image at a time with numpy's own padding."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import pytest
 import torch
 from scipy import stats
 
-from project.data.augment import NUM_DRAWS, Augmentation, augment
+from project.data.augmentation import Augmentation
+from project.data.augmentation.geometry import NUM_DRAWS, move_pixels
 from project.data.draws import uniforms
+
+
+def augment(images: torch.Tensor, rows: torch.Tensor, draws: torch.Tensor, what: Augmentation) -> torch.Tensor:
+    """(B, 3, S, S)."""
+    return move_pixels(images, rows, draws, what.crop, what.shift, bool(what.flip)).permute(0, 3, 1, 2)
+
 
 LAST = 1 - 2**-24  # the largest float32 below one
 
@@ -103,17 +110,3 @@ def test_the_result_is_stored_channels_last():
     result = augment(images, torch.arange(4), torch.rand(4, NUM_DRAWS), Augmentation(crop=1))
     assert result.shape == (4, 3, 8, 8)
     assert result.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize(
-    ("what", "moves"),
-    [
-        (Augmentation(), False),
-        (Augmentation(min_area=0.1), False),
-        (Augmentation(crop=1), True),
-        (Augmentation(shift=1), True),
-        (Augmentation(flip=True), True),
-    ],
-)
-def test_moves_pixels_says_whether_there_is_anything_to_do(what, moves):
-    assert what.moves_pixels is moves

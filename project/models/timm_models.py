@@ -1,0 +1,135 @@
+"""timm's networks behind the one interface, where timm is installed: `timm/NAME`, with or without a tag.
+
+Shapes: B images, C channels, h × w the size of a feature map, N = h · w positions.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights
+
+from project.errors import ConfigError, did_you_mean
+from project.models.backbone import Backbone
+
+
+class TimmBackbone(Backbone):
+    """A network of timm as one stage, `trunk`; `forward_stages` gives every map that timm names.
+
+    Args:
+        model: timm's, with a linear classifier, which becomes the head.
+        arguments: what it was made with, but the number of classes.
+    """
+
+    def __init__(self, model: nn.Module, arguments: dict[str, Any]) -> None:
+        head = model.get_classifier()
+        model.reset_classifier(0)
+        super().__init__({"trunk": _Trunk(model)}, _Pool(model), head.in_features, head.out_features, head)
+        self.arguments = arguments
+
+    def as_map(self, x: Tensor) -> Tensor:
+        """What the trunk gives, (B, C, h, w), (B, h, w, C) or tokens (B, prefix + N, C), as (B, C, h, w)."""
+        model = self.stages["trunk"].model
+        if x.dim() == 3:
+            grid = x[:, getattr(model, "num_prefix_tokens", 0) :].transpose(1, 2)
+            return grid.unflatten(2, (round(grid.shape[2] ** 0.5), -1))
+        return x.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else x
+
+    def _walk(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        model = self.stages["trunk"].model
+        if not hasattr(model, "forward_intermediates"):
+            return super()._walk(x)
+        last, maps = model.forward_intermediates(x, output_fmt="NCHW")
+        return {info["module"]: stage for info, stage in zip(model.feature_info, maps, strict=True)}, last
+
+
+class _Trunk(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network computes before it pools."""
+        return self.model.forward_features(images)
+
+
+class _Pool(nn.Module):
+    """What the network does between its trunk and its classifier, whose weights the trunk holds."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = [model]  # in a list: its parameters are not to be listed twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, …) to (B, D)."""
+        return self._model[0].forward_head(x)
+
+
+def timm_backbone(name: str, num_classes: int, image_size: int, **options: Any) -> Backbone:
+    """A network of timm, freshly initialised.
+
+    Args:
+        name: timm's, such as "resnet50" or "resnet50.a1_in1k".
+        num_classes: K.
+        image_size: pixels, for those networks that are made for one size.
+        options: arguments of timm's constructor.
+
+    Raises:
+        ConfigError: timm is not installed, has no such network, or it takes no such options or size.
+    """
+    timm = _timm(name)
+    plain = name.partition(".")[0]
+    if not timm.is_model(plain):
+        raise ConfigError(f"model.backbone: timm has no '{plain}'; {did_you_mean(plain, timm.list_models())}")
+    cfg = timm.get_pretrained_cfg(name)
+    arguments = {**({"img_size": image_size} if cfg and cfg.fixed_input_size else {}), **options}
+    try:
+        model = timm.create_model(name, num_classes=num_classes, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"model.backbone: timm/{name} cannot be made with {arguments}: {reason}") from error
+    if not isinstance(model.get_classifier(), nn.Linear):
+        raise ConfigError(f"model.backbone: timm/{name} does not end with one linear layer")
+    return TimmBackbone(model, arguments)
+
+
+def timm_info(name: str, tag: str) -> tuple[tuple[float, ...], tuple[float, ...], list[str]]:
+    """Mean, standard deviation and class names of weights."""
+    timm = _timm(name)
+    cfg = timm.get_pretrained_cfg(_tagged(name, tag), allow_unregistered=False)
+    categories = ResNet18_Weights.DEFAULT.meta["categories"]  # ImageNet's, in everyone's order
+    return tuple(cfg.mean), tuple(cfg.std), list(categories) if cfg.num_classes == len(categories) else []
+
+
+def timm_state(backbone: Backbone, name: str, tag: str) -> tuple[str, dict[str, Tensor]]:
+    """The weights' name, and the weights by our keys, adapted by timm to the backbone's image size and options.
+
+    Raises:
+        ConfigError: there are no such weights, or they cannot be downloaded.
+    """
+    timm = _timm(name)
+    full = _tagged(name, tag)
+    try:
+        cfg = timm.get_pretrained_cfg(full, allow_unregistered=False)
+        model = timm.create_model(full, pretrained=True, num_classes=backbone.num_classes, **backbone.arguments)
+    except Exception as error:  # of a dozen kinds, the hub's among them
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"model.weights: timm/{full} cannot be loaded: {reason}") from error
+    state = TimmBackbone(model, {}).state_dict()
+    if cfg.num_classes != backbone.num_classes:  # timm has drawn a new head
+        state = {key: value for key, value in state.items() if not key.startswith("head.")}
+    return full, state
+
+
+def _tagged(name: str, tag: str) -> str:
+    return name if tag == "DEFAULT" else f"{name.partition('.')[0]}.{tag}"
+
+
+def _timm(name: str) -> ModuleType:
+    try:
+        import timm
+    except ImportError:
+        raise ConfigError(f"timm/{name}: needs timm; install it with pip install timm") from None
+    return timm

@@ -1,0 +1,156 @@
+"""The steps together: order, random numbers of their own, alternating flip, limits of the options."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from project.data.augmentation import Augmentation
+from project.data.augmentation.erasing import cutout, random_erase
+from project.data.augmentation.geometry import move_pixels
+from project.data.augmentation.mixing import mix
+from project.data.augmentation.operations import apply_operations
+from project.data.draws import uniforms
+from project.data.order import REPETITION_BIT
+from project.errors import ConfigError
+
+SIZE, COUNT = 12, 30
+EVERYTHING = Augmentation(
+    crop=1, shift=1, flip=True, brightness=0.3, contrast=0.2, saturation=0.4, hue=0.1, policy="trivial", erase=0.5,
+    cutout=3, mixup=0.5, cutmix=1.0,
+)  # fmt: skip
+
+
+def images(count: int = COUNT) -> torch.Tensor:
+    return torch.randint(256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def run(what: Augmentation, epoch: int = 1, views: np.ndarray | None = None, seed: int = 5) -> torch.Tensor:
+    """(B, S, S, 3) of the views of the images."""
+    views = np.arange(COUNT) if views is None else views
+    rows = torch.from_numpy(views & (2**REPETITION_BIT - 1))
+    batch = what.apply(images(), rows, rows, rows, what.plan(seed, epoch, views, SIZE))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    return batch.images.permute(0, 2, 3, 1)
+
+
+def test_the_steps_follow_each_other_in_the_documented_order():
+    views = np.arange(COUNT)
+    plan = EVERYTHING.plan(5, 1, views, SIZE)
+    expected = move_pixels(images(), torch.arange(COUNT), plan.draws["geometry"], 1, 1, True)
+    for turn in range(5):  # four of the jitter and one of the policy
+        expected = apply_operations(expected, plan.operations[:, turn], plan.magnitudes[:, turn])
+    expected = random_erase(expected, plan.draws["erase"], 0.5, (124, 116, 104))
+    expected = cutout(expected, plan.draws["cutout"], 3, (124, 116, 104))
+    expected, mixed = mix(expected, torch.arange(COUNT) + 100, plan.draws["mix"], 0.5)
+    batch = EVERYTHING.apply(images(), torch.arange(COUNT), torch.arange(COUNT) + 100, torch.arange(COUNT), plan)
+    assert torch.equal(batch.images.permute(0, 2, 3, 1), expected)
+    assert torch.equal(batch.mixed.labels, mixed.labels)
+    assert torch.equal(batch.mixed.share, mixed.share)
+    assert batch.labels.tolist() == list(range(100, 100 + COUNT))
+    assert batch.indices.tolist() == list(range(COUNT))
+
+
+STEPS = {
+    "geometry": {"crop": 1, "flip": True}, "erase": {"erase": 0.5}, "cutout": {"cutout": 2}, "mix": {"mixup": 1.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_switching_one_step_on_leaves_the_numbers_of_the_others(step):
+    views = np.arange(COUNT)
+    alone, together = Augmentation(**STEPS[step]).plan(1, 2, views, SIZE), EVERYTHING.plan(1, 2, views, SIZE)
+    columns = slice(2, 4) if step == "mix" else slice(None)  # its first two depend on which of both are on
+    assert torch.equal(alone.draws[step][:, columns], together.draws[step][:, columns])
+
+
+def test_no_two_steps_share_a_random_number():
+    plan = dataclasses.replace(EVERYTHING, mixup=1.0).plan(1, 2, np.arange(3), SIZE)  # whose shares are uniform
+    jitter = uniforms(1, 2, np.arange(3), 8, 9).astype(np.float32)
+    policy = uniforms(1, 2, np.arange(3), 3, 28).astype(np.float32)
+    columns = np.concatenate([*(values.numpy() for values in plan.draws.values()), jitter, policy], 1)
+    box = np.stack([EVERYTHING.box_draws(1, 2, view) for view in range(3)]).astype(np.float32)
+    for row, crop in zip(columns, box, strict=True):
+        numbers = {*row.tolist(), *crop.tolist()}
+        assert len(numbers) == len(row) + len(crop)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 6])
+def test_a_view_is_a_function_of_seed_epoch_and_view_alone(epoch):
+    # mixing looks at the neighbour, and is left out
+    what = dataclasses.replace(EVERYTHING, mixup=0.0, cutmix=0.0)
+    whole = run(what, epoch)
+    some = np.array([7, 3, 21])
+    assert torch.equal(run(what, epoch, some), whole[some])
+    assert not torch.equal(run(what, epoch + 1, some), whole[some])
+    assert not torch.equal(run(what, epoch, some + (1 << REPETITION_BIT)), whole[some])
+    assert not torch.equal(run(what, epoch, some, seed=6), whole[some])
+
+
+def test_alternating_flips_show_both_sides_in_any_two_epochs():
+    alternate = Augmentation(flip="alternate")
+    first, second, third = (run(alternate, epoch) for epoch in (4, 5, 6))
+    assert torch.equal(second, first.flip(2))
+    assert torch.equal(third, first)
+    flipped = (first != images()).flatten(1).any(1)
+    assert 5 <= int(flipped.sum()) <= 25
+    assert torch.equal(first[flipped], images()[flipped].flip(2))
+    # the second view of a sample in one epoch shows the other side, too
+    assert torch.equal(run(alternate, 4, np.arange(COUNT) + (1 << REPETITION_BIT)), second)
+
+
+def test_rand_augment_does_as_many_operations_as_asked():
+    assert Augmentation(policy="rand", rand_operations=3).plan(0, 0, np.arange(4), SIZE).operations.shape == (4, 3)
+
+
+def test_a_plan_is_cut_and_moved_whole():
+    plan = EVERYTHING.plan(0, 0, np.arange(COUNT), SIZE)
+    part = plan.part(slice(10, 14)).to(torch.device("cpu"))
+    fresh = EVERYTHING.plan(0, 0, np.arange(10, 14), SIZE)
+    assert all(torch.equal(part.draws[name], fresh.draws[name]) for name in plan.draws)
+    np.testing.assert_array_equal(part.operations, fresh.operations)
+    assert torch.equal(part.magnitudes, fresh.magnitudes)
+    assert part.draws.keys() == {"geometry", "erase", "cutout", "mix"}
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "mixes"),
+    [
+        ({}, False, False),
+        ({"min_area": 0.1}, False, False),
+        ({"crop": 1}, True, False),
+        ({"shift": 1}, True, False),
+        ({"flip": True}, True, False),
+        ({"flip": "alternate"}, True, False),
+        ({"hue": 0.1}, True, False),
+        ({"policy": "trivial"}, True, False),
+        ({"erase": 0.1}, True, False),
+        ({"cutout": 1}, True, False),
+        ({"mixup": 0.2}, True, True),
+        ({"cutmix": 1.0}, True, True),
+    ],
+)
+def test_it_says_whether_there_is_anything_to_do(options, changes, mixes):
+    assert Augmentation(**options).changes_batch is changes
+    assert Augmentation(**options).mixes is mixes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": -1}, "data.augment.crop: must be at least 0; got -1"),
+        ({"hue": 0.6}, r"data.augment.hue: must lie in 0..0.5; got 0.6"),
+        ({"erase": 1.5}, "data.augment.erase"),
+        ({"rand_magnitude": 31}, "data.augment.rand_magnitude"),
+        ({"rand_operations": 0}, "data.augment.rand_operations"),
+        ({"mixup": -0.1}, "data.augment.mixup"),
+        ({"fill": (0, 0, 300)}, "data.augment.fill"),
+        ({"min_area": -0.5}, "data.augment.min_area"),
+    ],
+)
+def test_a_value_out_of_its_range_is_a_config_error(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Augmentation(**options)
