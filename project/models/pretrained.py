@@ -70,7 +70,7 @@ def load_pretrained(backbone: Backbone, name: str, weights: str) -> Pretrained:
     head_loaded = not any(key.startswith("head.") for key in left)
     message = f"{name}: {title} loaded"
     if adapted:
-        message += f"; {', '.join(adapted)}"
+        message += f"; {'; '.join(adapted)}"
     if left:
         parts = sorted({key.removeprefix("stages.").partition(".")[0] for key in left})
         message += f"; as initialised: {', '.join(parts)}"
@@ -90,10 +90,15 @@ def resample_kernel(kernel: Tensor, size: int) -> Tensor:
 
 def resample_positions(embedding: Tensor, count: int) -> Tensor:
     """Position embeddings (1, 1 + N, C) for another square grid, (1, count, C): bicubic, the class token's as it is."""
-    old, new = (round((number - 1) ** 0.5) for number in (embedding.shape[1], count))
+    old, new = _side(embedding.shape[1]), _side(count)
     grid = embedding[:, 1:].transpose(1, 2).unflatten(2, (old, old))
     grid = functional.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False, antialias=new < old)
     return torch.cat([embedding[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+
+
+def _side(tokens: int) -> int:
+    """Of the square grid of all tokens but the class token."""
+    return round((tokens - 1) ** 0.5)
 
 
 @torch.no_grad()
@@ -108,7 +113,8 @@ def _copy(backbone: Backbone, state: dict[str, Tensor]) -> tuple[list[str], list
             ours.copy_(theirs)
         elif key.endswith("pos_embedding"):
             ours.copy_(resample_positions(theirs, ours.shape[1]))
-            adapted.append(f"position embeddings interpolated from {theirs.shape[1] - 1} to {ours.shape[1] - 1}")
+            old, new = (_side(tensor.shape[1]) for tensor in (theirs, ours))
+            adapted.append(f"position embeddings interpolated from {old}×{old} to {new}×{new}")
         elif theirs.dim() == 4 and theirs.shape[:2] == ours.shape[:2]:
             size, original = ours.shape[-1], theirs.shape[-1]
             ours.copy_(resample_kernel(theirs, size))
@@ -124,7 +130,12 @@ def _copy(backbone: Backbone, state: dict[str, Tensor]) -> tuple[list[str], list
 def _find(name: str, weights: str) -> WeightsEnum:
     plain = name.removeprefix("torchvision/")
     if plain not in TORCHVISION_NAMES or name in BACKBONES:
-        raise ConfigError(f"model.weights: {name} has no pretrained weights; leave out '{weights}'")
+        advice = (
+            f"torchvision's are those of 'torchvision/{name}'"
+            if name in TORCHVISION_NAMES
+            else f"leave out '{weights}'"
+        )
+        raise ConfigError(f"model.weights: {name} has no pretrained weights; {advice}")
     known = models.get_model_weights(plain)
     prefix, _, entry = weights.rpartition(".")
     if prefix not in ("", known.__name__) or entry not in known.__members__:

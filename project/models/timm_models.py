@@ -83,8 +83,8 @@ def timm_backbone(name: str, num_classes: int, image_size: int, **options: Any) 
     plain = name.partition(".")[0]
     if not timm.is_model(plain):
         raise ConfigError(f"model.backbone: timm has no '{plain}'; {did_you_mean(plain, timm.list_models())}")
-    cfg = timm.get_pretrained_cfg(name)
-    arguments = {**({"img_size": image_size} if cfg and cfg.fixed_input_size else {}), **options}
+    cfg = _config(timm, name)
+    arguments = {**({"img_size": image_size} if cfg.fixed_input_size else {}), **options}
     try:
         model = timm.create_model(name, num_classes=num_classes, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
@@ -96,9 +96,12 @@ def timm_backbone(name: str, num_classes: int, image_size: int, **options: Any) 
 
 
 def timm_info(name: str, tag: str) -> tuple[tuple[float, ...], tuple[float, ...], list[str]]:
-    """Mean, standard deviation and class names of weights."""
-    timm = _timm(name)
-    cfg = timm.get_pretrained_cfg(_tagged(name, tag), allow_unregistered=False)
+    """Mean, standard deviation and class names of weights.
+
+    Raises:
+        ConfigError: there are no such weights.
+    """
+    cfg = _config(_timm(name), _tagged(name, tag))
     categories = ResNet18_Weights.DEFAULT.meta["categories"]  # ImageNet's, in everyone's order
     return tuple(cfg.mean), tuple(cfg.std), list(categories) if cfg.num_classes == len(categories) else []
 
@@ -111,8 +114,8 @@ def timm_state(backbone: Backbone, name: str, tag: str) -> tuple[str, dict[str, 
     """
     timm = _timm(name)
     full = _tagged(name, tag)
+    cfg = _config(timm, full)
     try:
-        cfg = timm.get_pretrained_cfg(full, allow_unregistered=False)
         model = timm.create_model(full, pretrained=True, num_classes=backbone.num_classes, **backbone.arguments)
     except Exception as error:  # of a dozen kinds, the hub's among them
         reason = str(error).partition("\n")[0]
@@ -125,6 +128,16 @@ def timm_state(backbone: Backbone, name: str, tag: str) -> tuple[str, dict[str, 
 
 def _tagged(name: str, tag: str) -> str:
     return name if tag == "DEFAULT" else f"{name.partition('.')[0]}.{tag}"
+
+
+def _config(timm: ModuleType, name: str) -> Any:
+    """What timm knows of a network with or without a tag."""
+    plain, _, tag = name.partition(".")
+    try:
+        return timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{plain}.*")]
+        raise ConfigError(f"model.weights: timm has no weights '{tag}' of {plain}; {did_you_mean(tag, tags)}") from None
 
 
 def _timm(name: str) -> ModuleType:

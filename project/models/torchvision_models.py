@@ -16,14 +16,20 @@ from project.errors import ConfigError
 from project.models.backbone import Backbone
 from project.models.torchvision_parts import FAMILIES, Family, Parts, small_conv
 
-TORCHVISION_NAMES = models.list_models(module=models)
 SMALL_IMAGES = 64  # pixels up to which a network gets its small stem
+
+
+def _module(name: str) -> str:
+    return models.get_model_builder(name).__module__.rpartition(".")[2]
+
+
+# a later torchvision may have a family that nobody has taken apart yet
+TORCHVISION_NAMES = [name for name in models.list_models(module=models) if _module(name) in FAMILIES]
 
 
 def family_of(name: str) -> tuple[str, Family]:
     """The family of a network in `TORCHVISION_NAMES`, by its name and what is known of it."""
-    family = models.get_model_builder(name).__module__.rpartition(".")[2]
-    return family, FAMILIES[family]
+    return _module(name), FAMILIES[_module(name)]
 
 
 def torchvision_backbone(name: str, num_classes: int, image_size: int, stem: str = "auto", **options: Any) -> Backbone:

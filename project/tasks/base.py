@@ -166,6 +166,9 @@ class Task(LightningModule, ABC):
         """
         if self.trainer.ckpt_path is not None:
             self._given_options.reapply()
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+            if group["lr"] == self._lr:  # after setting `lr`, Lightning's finder gives all groups the full rate
+                group["lr"] *= group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, Schedule):
                 config.scheduler.apply()

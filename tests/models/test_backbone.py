@@ -9,6 +9,7 @@ from torch import nn
 
 from project.errors import ConfigError
 from project.models import BACKBONES, Backbone, backbone_names, build_backbone
+from project.models.torchvision_models import TORCHVISION_NAMES
 
 # the others are the same functions with larger numbers
 NAMES = [
@@ -121,8 +122,8 @@ def test_options_reach_the_network():
             r"^model\.backbone_options: small_resnet takes no 'widht'; did you mean 'width'",
         ),
         ("simple_cnn", {"width": 3}, r"^model\.backbone_options: simple_cnn takes no 'width'; there is none\.$"),
-        ("resnet51", {}, r"^model\.backbone: there is no 'resnet51'; did you mean 'resnet50'\?$"),
-        ("torchvision/vgg14", {}, r"there is no 'torchvision/vgg14'; did you mean 'torchvision/vgg1[13]'\?$"),
+        ("resnet51", {}, r"^model\.backbone: there is no 'resnet51'; did you mean 'resnet5[06]'\?$"),
+        ("torchvision/vgg14", {}, r"there is no 'torchvision/vgg14'; did you mean 'torchvision/vgg1[139]'\?$"),
         ("nowhere/resnet18", {}, r"there is no 'nowhere/resnet18'; "),
         ("torchvision/resnet20", {}, r"there is no 'torchvision/resnet20'; "),
         ("resnet18", {"stm": "small"}, r"^model\.backbone_options: resnet18 takes no 'stm'; did you mean 'stem'\?$"),
@@ -136,7 +137,7 @@ def test_unknown_names_and_options_are_named(name, options, message):
 
 def test_names_of_torchvision_have_a_prefix_only_where_ours_have_them():
     names = backbone_names()
-    assert len(names) == len(set(names)) == len(BACKBONES) + 80
+    assert len(names) == len(set(names)) == len(BACKBONES) + len(TORCHVISION_NAMES)
     assert {"resnet18", "vit_b_16", "vgg16", "torchvision/vgg16", "mobilenetv2", "mobilenet_v2"} <= set(names)
     assert not {"torchvision/resnet18", "vgg16_b"} & set(names)
     assert build_backbone("vgg13", 3, 32).num_features == 512

@@ -29,7 +29,7 @@ def test_the_original_is_drawn_as_torchvision_draws_it(name):
 
 
 SMALL = {  # (C, h, w) of the first stage at 32 pixels, and h of the last
-    "alexnet": (64, 32, 7), "convnext_tiny": (96, 32, 4), "densenet121": (64, 32, 4), "efficientnet_b0": (32, 32, 2),
+    "alexnet": (64, 32, 15), "convnext_tiny": (96, 32, 4), "densenet121": (64, 32, 4), "efficientnet_b0": (32, 32, 2),
     "googlenet": (192, 32, 4), "inception_v3": (192, 28, 2), "mnasnet0_5": (8, 32, 2), "mobilenet_v2": (32, 32, 2),
     "mobilenet_v3_small": (16, 32, 2), "resnet50": (64, 32, 4), "shufflenet_v2_x0_5": (24, 32, 4),
     "squeezenet1_0": (96, 32, 8), "swin_t": (96, 32, 4), "swin_v2_t": (96, 32, 4), "vgg11": (64, 32, 2),
@@ -92,7 +92,7 @@ def test_vits_maps_are_those_of_the_image_and_not_of_the_class_token():
 
 
 def test_options_are_those_of_torchvision():
-    assert on_meta("torchvision/vgg11", 224, dropout=0.1).pool[4].p == 0.1
+    assert on_meta("torchvision/vgg11", 224, dropout=0.1).pool[5].p == 0.1
     assert on_meta("densenet121", 32, drop_rate=0.2).stages["block1"].denselayer1.drop_rate == 0.2
     residual = build_backbone("resnet18", 3, 32, {"zero_init_residual": True})
     assert (residual.stages["layer1"][0].bn2.weight == 0).all()
