@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from project.data import ImageFolder
+from project import models
+from project.data import ImageDataModule, ImageFolder
 from project.data.images import load_square
+from project.data.samples import Samples
+from project.models import Backbone
 from project.optim import SAM
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier
@@ -79,13 +83,16 @@ def loss_of(logits: torch.Tensor, labels: np.ndarray) -> float:
 
 
 def test_an_epoch_with_sam_is_the_loop_written_out(run, images, fit_options, tmp_path, directory):
-    options = fit_options(images, tmp_path / "runs", "--model.sam", 0.3, "--trainer.max_epochs", 1, *SGD, 0.1)
+    options = fit_options(images, tmp_path / "runs", "--model.sam", 0.3, "--trainer.max_epochs", 1, *SGD, 0.1,
+                          "--model.optimizer.weight_decay", 0.1)  # fmt: skip
     assert run(*options, *RECORD, "--trainer.log_every_n_steps", 1) == 0
     assert len(BATCHES) == 3
     task = Classifier(["a", "b", "c"], 12, backbone_options={"width": 4}).train()
     task.load_state_dict(STARTS[0])
     norms = [module for module in task.modules() if isinstance(module, _BatchNorm)]
-    optimizer, losses = SAM(torch.optim.SGD(task.parameters(), lr=0.1), 0.3), []
+    decayed, others = ([p for p in task.parameters() if (p.ndim > 1) is wanted] for wanted in (True, False))
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others}]
+    optimizer, losses = SAM(torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True), 0.3), []
     for batch in BATCHES:
         counted, passes = [], []
 
@@ -106,7 +113,9 @@ def test_an_epoch_with_sam_is_the_loop_written_out(run, images, fit_options, tmp
     found = saved(directory)["state_dict"]
     for name, value in task.state_dict().items():
         if name != "temperature":
-            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                found[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )
     assert {value.item() for name, value in found.items() if name.endswith("num_batches_tracked")} == {3}
     assert last_row(directory)["train/loss"] == pytest.approx(sum(losses) / 48, rel=1e-5)
     with open(directory / "metrics.csv") as file:
@@ -126,7 +135,7 @@ def test_the_training_means_of_mixed_batches(run, images, fit_options, tmp_path,
     losses, right = [], []
     for batch in BATCHES:
         share = batch.mixed.share.double().numpy()[:, None]
-        assert 0 < share.min() < share.max() < 1
+        assert 0 <= share.min() < 0.75  # or it would prove little
         target = np.eye(3)[batch.labels] * share + np.eye(3)[batch.mixed.labels] * (1 - share)
         with torch.no_grad():
             logits = task(batch.images).double().numpy()
@@ -137,15 +146,22 @@ def test_the_training_means_of_mixed_batches(run, images, fit_options, tmp_path,
     assert row["train/accuracy"] == pytest.approx(np.mean(right), rel=1e-4)
 
 
-def test_mixing_images_of_one_class_is_one_line(fails, image_tree, fit_options, tmp_path):
-    tree = tmp_path / "tree"
-    for split in ("train", "val"):
-        image_tree(tree / split, count=4)
-    for name in "bc":
-        for path in (tree / "train" / name).iterdir():
-            path.rename(tree / "train" / "a" / f"{name}{path.name}")
-    line = fails(*fit_options(tree, tmp_path / "runs", "--data.augment.mixup", 0.2))
-    assert line == ("error: data.augment: mixup and cutmix need training images of two classes or more; set them to 0")
+class OneClass(ImageDataModule):
+    """Knows two classes and has images of one."""
+
+    class_names = ("a", "b")
+
+    def load_splits(self):
+        return {"train": Samples(np.zeros((40, 12, 12, 3), np.uint8), np.ones(40, np.int64), "train")}
+
+
+def test_mixing_images_of_one_class_is_one_line(run, fails, fit_options, tmp_path):
+    options = fit_options("", tmp_path / "runs")
+    first = options.index("--data")
+    options[first : first + 4] = ["--data", f"{__name__}.OneClass"]  # and no root
+    line = fails(*options, "--data.augment.mixup", 0.2)
+    assert line == "error: data.augment: mixup and cutmix need training images of two classes or more; set them to 0"
+    assert run(*options) == 0
 
 
 # ---- what evaluation looks at
@@ -211,6 +227,8 @@ def test_a_central_crop_lies_in_the_checkpoint_and_is_kept_to(run, fails, images
     for verb in ("test", "validate"):
         line = fails(verb, "--ckpt_path", path, "--data.center_crop", 0.75, *PLAIN)
         assert line == "error: data.center_crop: 0.75 contradicts the checkpoint's 0.5"
+    line = fails("predict", "--ckpt_path", path, "--model.center_crop", 0.75, "--data.predict", images, *PLAIN)
+    assert "center_crop: 0.75 contradicts the checkpoint's 0.5" in line
     line = fails(*fit_options(images, tmp_path / "runs", "--data.center_crop", 1.0, "--ckpt_path", "last"))
     assert "center_crop: 1.0 contradicts the checkpoint's 0.5" in line
 
@@ -231,9 +249,16 @@ def test_another_size_for_training(run, fails, images, fit_options, tmp_path, di
 # ---- compilation
 
 
+def tiny(num_classes: int, image_size: int) -> Backbone:
+    """One of each kind of layer, since compilation takes seconds a layer."""
+    stage = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
+    return Backbone({"only": stage}, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 4, num_classes)
+
+
 def test_a_compiled_network_is_the_same_network(run, images, fit_options, tmp_path, directory, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    more = ("--trainer.max_epochs", 1, *SGD, 0.05, *RECORD)
+    monkeypatch.setitem(models.BACKBONES, "tiny", tiny)
+    more = ("--trainer.max_epochs", 1, *SGD, 0.05, "--model.backbone", "tiny", "--model.backbone_options", "{}")
     assert run(*fit_options(images, tmp_path / "runs", *more)) == 0
     assert run(*fit_options(images, tmp_path / "runs", *more, "--model.compile", "true")) == 0
     eager, compiled = saved(directory)["state_dict"], saved(directory.with_name("version_1"))["state_dict"]
@@ -242,3 +267,4 @@ def test_a_compiled_network_is_the_same_network(run, images, fit_options, tmp_pa
     for name, value in eager.items():
         if name != "temperature":
             torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-4, msg=name)
+    assert last_row(directory.with_name("version_1")) == pytest.approx(last_row(directory), rel=1e-3)
