@@ -104,10 +104,10 @@ def _check_identity(command: Command, task: Task, data: LightningDataModule) -> 
         if ours != theirs:
             raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
                                   "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
-    if command.verb in ("validate", "test"):
-        if data.class_names != task.class_names:
-            odd = sorted(set(data.class_names) ^ set(task.class_names))
-            raise DataError(f"data: its classes are not the checkpoint's; they differ in {_brief(odd)}")
+    if command.verb in ("validate", "test") and data.class_names != task.class_names:
+        odd = sorted(set(data.class_names) ^ set(task.class_names))
+        raise DataError(f"data: its classes are not the checkpoint's; they differ in {_brief(odd)}")
+    if command.verb != "fit":
         for name in ("image_size", "center_crop"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")

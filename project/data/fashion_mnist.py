@@ -11,7 +11,7 @@ class FashionMNIST(DownloadedImages):
     """70,000 grey images of 28 × 28 pixels, ten kinds of clothes (Xiao et al. 2017, arXiv:1708.07747), 10,000 for test."""
 
     title = "FashionMNIST"
-    files = "its four .gz files below FashionMNIST/raw"
+    files = "its four .gz files (below FashionMNIST/raw, without the unpacked ones)"
 
     def read(self, train: bool) -> datasets.FashionMNIST:
         """See the base class."""

@@ -34,7 +34,7 @@ import pytest
         (("--trainer.devices", "0"), ["devices"]),
         (("--trainer.profiler", "nothing"), ["profiler"]),
         (("--config", "absent.yaml"), ["absent.yaml"]),
-        (("--model.backbone", "resnett"), ["model.backbone", "resnett", "small_resnet"]),
+        (("--model.backbone", "resnett"), ["model.backbone", "resnett", "did you mean"]),
         (("--model.backbone_options", '{"widht": 3}'), ["model.backbone_options", "widht", "'width'"]),
         (("--model.label_smoothing", "2"), ["model.label_smoothing", "2"]),
         (("extra",), ["extra"]),

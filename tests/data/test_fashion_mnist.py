@@ -74,7 +74,9 @@ def test_other_bytes_are_one_line_that_says_what_to_do(fashion_mnist, server, tm
     text = str(caught.value)
     assert text.startswith(f"data.root: FashionMNIST cannot be downloaded to {tmp_path / 'data'}: ")
     assert "t10k-labels-idx1-ubyte.gz" in text
-    assert text.endswith("put its four .gz files below FashionMNIST/raw there by hand and try again")
+    assert text.endswith(
+        "put its four .gz files (below FashionMNIST/raw, without the unpacked ones) there by hand and try again"
+    )
     assert "\n" not in text
 
 

@@ -126,10 +126,10 @@ def test_scores_of_the_surely_right_and_the_surely_wrong():
 # ---- temperature
 
 
-def best_temperature(logits: Tensor, labels: Tensor) -> float:
+def best_temperature(logits: Tensor, labels: Tensor, prior: bool = True) -> float:
     logits, rows = logits.double().numpy(), np.arange(len(labels))
     found = minimize_scalar(
-        lambda log_t: -log_softmax(logits / np.exp(log_t), axis=1)[rows, labels].mean(),
+        lambda log_t: -log_softmax(logits / np.exp(log_t), axis=1)[rows, labels].sum() + prior * log_t**2 / 2,
         bounds=(np.log(0.04), np.log(25)), method="bounded", options={"xatol": 1e-9},
     )  # fmt: skip
     return float(np.exp(found.x))
@@ -156,18 +156,31 @@ def test_scaling_by_it_calibrates():
     assert after < 0.03
 
 
-def test_labels_that_the_logits_separate_want_the_lowest_temperature():
+def test_labels_that_the_logits_separate_do_not_make_it_sure_of_everything():
+    """The likelihood alone would: it grows down to a temperature of zero."""
     logits, _ = sample()
-    metric = updated(TemperatureSearch(), (logits, logits.argmax(1)))
-    assert metric.compute().item() == pytest.approx(0.05)
+    batch = logits, logits.argmax(1)
+    assert best_temperature(*batch, prior=False) < 0.05
+    few = logits[:10] / 4, logits[:10].argmax(1)
+    temperature = updated(TemperatureSearch(), few).compute().item()
+    assert temperature == pytest.approx(best_temperature(*few), rel=1e-3)
+    assert 0.06 < temperature < 1
 
 
-def test_labels_that_the_logits_contradict_or_do_not_know_want_the_highest():
+def test_with_many_samples_it_is_the_maximum_of_the_likelihood():
+    batch = sample(temperature=1.7, count=20_000)
+    found = updated(TemperatureSearch(), batch).compute().item()
+    assert found == pytest.approx(best_temperature(*batch, prior=False), rel=1e-3)
+
+
+def test_labels_that_the_logits_contradict_or_do_not_know_want_a_high_one():
     logits, labels = sample()
     assert updated(TemperatureSearch(), (logits, logits.argmin(1))).compute().item() == pytest.approx(20)
-    unrelated = updated(TemperatureSearch(), (logits, labels.roll(1)))
-    assert best_temperature(logits, labels.roll(1)) > 20
-    assert unrelated.compute().item() == pytest.approx(20)
+    unrelated = logits, labels.roll(1)
+    assert best_temperature(*unrelated, prior=False) > 20
+    assert updated(TemperatureSearch(), unrelated).compute().item() == pytest.approx(
+        min(best_temperature(*unrelated), 20), rel=0.01
+    )
 
 
 @pytest.mark.parametrize("near", [0.0505, 0.06, 16.0, 19.8])

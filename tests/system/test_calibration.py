@@ -116,7 +116,7 @@ def test_the_temperature_is_the_best_one_on_the_validation_split(directory, imag
     checkpoint = read_checkpoint(directory / "checkpoints" / f"{which}.ckpt")
     logits, labels = logits_of(directory, images, "val", which)
     best = minimize_scalar(
-        lambda log_t: nll(logits, labels, np.exp(log_t)), bounds=(np.log(0.05), np.log(20)), method="bounded",
+        lambda log_t: len(labels) * nll(logits, labels, np.exp(log_t)) + log_t**2 / 2, bounds=(np.log(0.05), np.log(20)), method="bounded",
         options={"xatol": 1e-9},
     )  # fmt: skip
     expected = float(np.exp(best.x))
@@ -130,7 +130,7 @@ def test_the_temperature_is_the_best_one_on_the_validation_split(directory, imag
     assert "val/ece" not in row  # of the split that the temperature was found on
 
 
-def test_labels_that_the_network_separates_have_the_lowest_temperature(run, fit_options, tmp_path):
+def test_a_network_that_is_always_right_is_not_sure_of_everything(run, fit_options, tmp_path):
     images = noisy_tree(tmp_path / "images", 1000)
     for path in images.glob("*/00.png"):
         path.unlink()  # the only ones in another's folder
@@ -138,7 +138,7 @@ def test_labels_that_the_network_separates_have_the_lowest_temperature(run, fit_
     directory = tmp_path / "runs" / "r" / "version_0"
     assert float(rows(directory)[-1]["val/accuracy"]) == 1
     found = read_checkpoint(directory / "checkpoints" / "last.ckpt")["state_dict"]["temperature"]
-    assert found.item() == pytest.approx(0.05, rel=1e-5)
+    assert 0.1 < found.item() < 1  # the likelihood alone has no maximum
 
 
 @pytest.mark.parametrize(("verb", "split"), [("test", "test"), ("validate", "val")])
