@@ -33,7 +33,6 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "recipe": accuracy.measure_recipe,
     "small_folder": accuracy.measure_small_folder,
     "methods": accuracy.measure_methods,
-    "views": accuracy.measure_views,
 }
 
 
