@@ -23,9 +23,9 @@ from project.data.images import load_square, to_rgb, to_square
 from project.errors import CheckpointError, ConfigError
 from project.metrics.classification import SplitScores
 from project.models import build_backbone
+from project.models.multi_view import Views, mean_logits
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
-from project.models.test_time import TestTimeViews, mean_logits
 from project.optim import OneCycle
 from project.runs.precision import check_compiler
 from project.tasks.base import Task
@@ -75,7 +75,7 @@ class Classifier(Task):
         class_weights: Literal["balanced"] | list[float] | None = None,
         fine_tuning: FineTuning = FineTuning(),
         sam: float = 0.0,
-        tta: TestTimeViews | None = None,
+        tta: Views | None = None,
         compile: bool = False,  # noqa: A002  torch's word for it
         center_crop: float = 1.0,
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
@@ -226,7 +226,7 @@ class Classifier(Task):
         temperature = None if fitting else self.temperature
         self.metrics[f"{stage}_metrics"].update(loss, weight, logits, batch.labels, temperature)
 
-    def _shared_step(self, batch: Batch, views: TestTimeViews | None = None) -> tuple[Tensor, Tensor]:
+    def _shared_step(self, batch: Batch, views: Views | None = None) -> tuple[Tensor, Tensor]:
         """Mean loss and logits (B, K)."""
         logits = mean_logits(self, batch.images, views)
         return self._loss(logits, batch), logits

@@ -35,16 +35,21 @@ def mix(images: Tensor, labels: Tensor, draws: Tensor, cutmix_share: float) -> t
     Returns:
         (B, S, S, 3) uint8, and the partners' labels with the share of each image's own.
     """
-    size = images.shape[1]
-    is_cutmix, kept = draws[:, 0] < cutmix_share, draws[:, 1]
+    size, kept = images.shape[1], draws[:, 1]
+    share = kept[:, None, None]
+    if cutmix_share:
+        inside = _cutmix_box(size, kept, draws[:, 2:])
+        share = torch.where((draws[:, 0] < cutmix_share)[:, None, None], (~inside).float(), share)
+    mixed = torch.lerp(images.roll(1, 0).float(), images.float(), share[..., None]).round_().to(torch.uint8)
+    return mixed, Mixed(labels.roll(1, 0), share.mean((1, 2)))
+
+
+def _cutmix_box(size: int, kept: Tensor, place: Tensor) -> Tensor:
+    """The pixels that are replaced, (B, S, S) bool; `place`, (B, 2) in [0, 1), is the box's centre."""
     # whole pixels, as in the paper's code
     half = ((1 - kept).sqrt() * size / 2).floor()[:, None]
-    centre = (draws[:, 2:] * size).floor()
-    inside = inside_box(size, *(centre - half).unbind(1), *(centre + half).unbind(1))
-    share = torch.where(is_cutmix[:, None, None], (~inside).float(), kept[:, None, None])
-    partners = images.roll(1, 0).float()
-    mixed = torch.lerp(partners, images.float(), share[..., None]).round_().to(torch.uint8)
-    return mixed, Mixed(labels.roll(1, 0), share.mean((1, 2)))
+    centre = (place * size).floor()
+    return inside_box(size, *(centre - half).unbind(1), *(centre + half).unbind(1))
 
 
 def beta(uniforms: np.ndarray, alpha: float) -> np.ndarray:

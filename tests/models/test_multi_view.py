@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from project.models.test_time import mean_logits
+from project.models.multi_view import mean_logits
 
 SIZE = 64
 

@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-TestTimeViews = Literal["flip", "flip_shift"]
+Views = Literal["flip", "flip_shift"]
 
 
-def mean_logits(network: Callable[[Tensor], Tensor], images: Tensor, views: TestTimeViews | None) -> Tensor:
+def mean_logits(network: Callable[[Tensor], Tensor], images: Tensor, views: Views | None) -> Tensor:
     """Logits (B, K), averaged over views of the images.
 
     `flip` adds the mirror image. `flip_shift` looks at both also a 32nd of the side (one pixel of 32) up and to the
