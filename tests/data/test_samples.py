@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from project.data.samples import Samples, stratified_split
+from project.data.samples import Paths, Samples, stratified_split
 
 LABELS = np.repeat(np.arange(4), (1, 2, 37, 160))
 KEYS = [f"class{label}/{i}.png" for i, label in enumerate(LABELS)]
@@ -117,7 +120,7 @@ def test_take_keeps_images_with_their_labels(tree):
     samples = scan(tree)
     chosen = np.array([15, 2, 11])
     taken = samples.take(chosen, "val")
-    assert (taken.images, taken.split, len(taken)) == ([samples.images[i] for i in chosen], "val", 3)
+    assert (list(taken.images), taken.split, len(taken)) == ([samples.images[i] for i in chosen], "val", 3)
     np.testing.assert_array_equal(taken.labels, samples.labels[chosen])
     images = np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2)
     taken = Samples(images, np.arange(5), "train").take(np.array([4, 0]), "test")
@@ -140,3 +143,27 @@ def test_a_broken_link_has_a_fingerprint_too(tree):
     before = scan(tree).fingerprint()
     (tree / "nowhere").write_bytes(b"back again")
     assert scan(tree).fingerprint() != before
+
+
+def test_paths_in_one_piece_are_the_list_of_them(tmp_path):
+    names = ["a.png", "", "ünïcode/日本.jpg", os.fsdecode(b"caf\xe9.png"), "b/c d.png"]
+    expected = [tmp_path / name for name in names]
+    paths = Paths(expected)
+    assert list(paths) == expected
+    assert [paths[i] for i in range(-5, 5)] == [expected[i] for i in range(-5, 5)]
+    assert paths[np.int64(2)] == paths[torch.tensor(2)] == expected[2]
+    for part in (slice(None), slice(1, 4), slice(None, None, 2), slice(-2, None), slice(9, 12)):
+        assert list(paths[part]) == expected[part]
+    assert len(Paths([])) == 0
+    for beyond in (5, -6):
+        with pytest.raises(IndexError):
+            paths[beyond]
+    assert list(pickle.loads(pickle.dumps(paths))) == expected
+
+
+def test_a_million_paths_are_two_blocks_of_memory():
+    """Objects would have a count of references each, which worker processes write to and so copy."""
+    paths = Paths(Path(f"/set/train/n{i % 1000:08}/image_{i:07}.jpeg") for i in range(10_000))
+    held = [value for value in vars(paths).values() if not isinstance(value, (bytes, np.ndarray))]
+    assert held == []
+    assert sum(sys.getsizeof(value) for value in vars(paths).values()) < 60 * len(paths)
