@@ -7,7 +7,9 @@ The command line prints the line and exits with status 2; a program catches `Use
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -32,6 +34,16 @@ class CheckpointError(UserError):
 
 class RunError(UserError):
     """A run directory cannot be written or found."""
+
+
+@contextmanager
+def one_line_for_mistakes() -> Iterator[None]:
+    """Inside it a `UserError` ends the program with one line and status 2; any other exception keeps its traceback."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from project import __version__
-from project.errors import UserError
+from project.errors import one_line_for_mistakes
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -23,10 +23,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if args == ["--version"]:  # without the seconds that importing the rest takes
         print(f"project {__version__}")
         return
-    try:
+    with one_line_for_mistakes():
         from project.cli.run import run_command
 
         run_command(args)
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None

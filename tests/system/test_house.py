@@ -24,7 +24,7 @@ LIBRARIES = {
     "decoding": {"torch"},
     "losses": {"torch"},
     "optim": {"torch"},
-    "metrics": {"torch", "torchmetrics"},
+    "metrics": {"torch", "torchmetrics", "numpy", "pycocoevalcap"},  # the last where it is installed
     "errors": set(),
 }
 

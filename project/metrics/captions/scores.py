@@ -1,0 +1,55 @@
+"""All that a captioner is measured by on one split, from one copy of the captions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from torch import nn
+from torchmetrics import MetricCollection
+
+from project.metrics.captions.bleu import BLEU
+from project.metrics.captions.cider import CIDErD
+from project.metrics.captions.corpus import CaptionMetric
+from project.metrics.captions.diversity import CaptionDiversity, ExactMatch
+from project.metrics.captions.java import METEOR, SPICE
+from project.metrics.captions.rouge import ROUGEL
+
+JAVA_METRICS: dict[str, type[CaptionMetric]] = {"meteor": METEOR, "spice": SPICE}
+
+
+class CaptionScores(nn.Module):
+    """BLEU-1 to 4, ROUGE-L, CIDEr-D, exact match and diversity, tokenised once and kept once.
+
+    Args:
+        training_captions: raw, for the share of novel captions.
+        java: names among `JAVA_METRICS` that are computed, too.
+    """
+
+    def __init__(self, training_captions: Iterable[str] | None = None, java: Iterable[str] = ()) -> None:
+        super().__init__()
+        metrics = {
+            "bleu": BLEU(),
+            "rouge_l": ROUGEL(),
+            "cider_d": CIDErD(),
+            "exact_match": ExactMatch(),
+            "diversity": CaptionDiversity(training_captions),
+            **{name: JAVA_METRICS[name]() for name in java},
+        }
+        # which share their state from the first batch on, where torchmetrics would find it out after it
+        self.metrics = MetricCollection(metrics, compute_groups=[list(metrics)])
+
+    def update(
+        self, predictions: Sequence[str], references: Sequence[Sequence[str]], ids: Sequence[Hashable] | None = None
+    ) -> None:
+        """Adds a batch; see `CaptionMetric.update`."""
+        self.metrics.update(predictions, references, ids)
+
+    def compute(self) -> dict[str, float]:
+        """Each by its name: `bleu_1` to `bleu_4`, `rouge_l`, `cider_d`, `exact_match`, and `CaptionDiversity`'s."""
+        values = self.metrics.compute()
+        bleu = {f"bleu_{n}": value for n, value in enumerate(values.pop("bleu"), start=1)}
+        return {name: value.item() for name, value in (bleu | values).items()}
+
+    def reset(self) -> None:
+        """Forgets everything, for a new epoch."""
+        self.metrics.reset()

@@ -1,0 +1,55 @@
+"""The collection that a captioner is measured by: each as by itself, tokenised once."""
+
+from __future__ import annotations
+
+import pytest
+
+from project.metrics.captions import BLEU, ROUGEL, CaptionDiversity, CaptionScores, CIDErD, ExactMatch
+from project.metrics.captions import corpus as corpus_module
+
+PREDICTIONS = ["a dog on grass", "a cat sleeps", "two men play chess"]
+REFERENCES = [["a dog lies on the grass", "a dog"], ["a cat sleeps"], ["men play chess .", "two men"]]
+
+
+def test_each_equals_the_metric_by_itself():
+    scores = CaptionScores(training_captions=["a cat sleeps"])
+    scores.update(PREDICTIONS[:1], REFERENCES[:1], [0])
+    scores.update(PREDICTIONS[1:], REFERENCES[1:], [1, 2])
+    values = scores.compute()
+    expected = {}
+    for metric, name in (
+        (BLEU(), None), (ROUGEL(), "rouge_l"), (CIDErD(), "cider_d"), (ExactMatch(), "exact_match"),
+        (CaptionDiversity(["a cat sleeps"]), None),
+    ):  # fmt: skip
+        metric.update(PREDICTIONS, REFERENCES, [0, 1, 2])
+        value = metric.compute()
+        if isinstance(metric, BLEU):
+            expected |= {f"bleu_{n}": part.item() for n, part in enumerate(value, start=1)}
+        elif name:
+            expected[name] = value.item()
+        else:
+            expected |= {key: part.item() for key, part in value.items()}
+    assert values == expected
+    assert list(values)[:4] == ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
+
+
+def test_captions_are_tokenised_once(monkeypatch):
+    seen = []
+    scores = CaptionScores()
+    for metric in scores.metrics.values(copy_state=False):
+        monkeypatch.setattr(metric, "tokenize", lambda text: seen.append(text) or text.split())
+    scores.update(PREDICTIONS, REFERENCES)
+    assert len(seen) == len(PREDICTIONS) + sum(map(len, REFERENCES))
+    assert corpus_module.ptb_tokenize(PREDICTIONS[0]) == PREDICTIONS[0].split()
+
+
+def test_a_new_epoch_begins_empty():
+    scores = CaptionScores()
+    scores.update(PREDICTIONS, REFERENCES)
+    first = scores.compute()
+    scores.reset()
+    scores.update(PREDICTIONS[:1], REFERENCES[:1])
+    assert scores.compute()["mean_length"] == 4
+    scores.reset()
+    scores.update(PREDICTIONS, REFERENCES)
+    assert scores.compute() == pytest.approx(first, nan_ok=True)
