@@ -131,7 +131,8 @@ class ImageDataModule(LightningDataModule):
             splits |= {"train": train.take(kept, "train"), "val": train.take(held_out, "val")}
         for split, samples in splits.items():
             if not len(samples):
-                raise DataError(f"data: the {split} split has no images; every class needs two or more to share")
+                sharing = "every class" if self.class_names else "training"
+                raise DataError(f"data: the {split} split has no images; {sharing} needs two or more to share")
         return splits
 
     @cached_property

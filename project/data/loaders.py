@@ -221,7 +221,9 @@ class _Files(Dataset):
     """Decodes one file; an unreadable one is returned as its message, since worker processes garble exceptions."""
 
     def __init__(self, samples: Samples, size: int, crop: float, seed: int, augmentation: Augmentation | None) -> None:
-        self.samples = samples
+        # not the samples themselves: of what else they hold, such as captions, each worker would have a copy
+        self.images = samples.images
+        self.labels = samples.labels
         self.size = size
         self.crop = crop
         self.seed = seed
@@ -231,10 +233,10 @@ class _Files(Dataset):
         epoch, view = key
         index = int(index_of(np.int64(view)))
         try:
-            image = self._read(self.samples.images[index], epoch, view)
+            image = self._read(self.images[index], epoch, view)
         except DataError as error:
             return None, 0, view, None, str(error)
-        return image, int(self.samples.labels[index]), view, epoch if self.augmentation else None, ""
+        return image, int(self.labels[index]), view, epoch if self.augmentation else None, ""
 
     def _read(self, path: Path, epoch: int, view: int) -> np.ndarray:
         if self.augmentation and self.augmentation.min_area < 1:

@@ -1,0 +1,1 @@
+"""Images with captions: vocabulary, data sets, and the batches that captioners see."""

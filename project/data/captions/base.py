@@ -1,0 +1,176 @@
+"""The datamodule under every set of captioned images."""
+
+from __future__ import annotations
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from project.data.base import ImageDataModule
+from project.data.batch import Batch
+from project.data.captions.batch import CaptionBatch
+from project.data.captions.samples import CaptionedSamples
+from project.data.captions.tokens import TokenTable
+from project.data.captions.vocabulary import Vocabulary
+from project.data.loaders import Loader
+from project.data.samples import Split
+from project.errors import ConfigError
+from project.metrics.ptb_tokenizer import ptb_tokenize
+
+
+class CaptionDataModule(ImageDataModule, ABC):
+    """Feeds a captioner with images and their captions; a data set is a subclass with `load_splits`.
+
+    The words of a caption are those that the data set gives, or what the Penn Treebank tokenizer makes of it.
+
+    Args:
+        min_count: a word enters the vocabulary if the training captions have it as often as this.
+        max_words: longer captions are cut; a run says how many of the training captions that concerns.
+        captions_per_image: captions of each image in a training batch, or as many as the image with the most has;
+            an image with more of them shows others each epoch.
+        **options: those of `ImageDataModule`.
+    """
+
+    def __init__(self, min_count: int = 1, max_words: int = 20, captions_per_image: int = 5, **options: Any) -> None:
+        super().__init__(**options)
+        counts = {"min_count": min_count, "max_words": max_words, "captions_per_image": captions_per_image}
+        for name, value in counts.items():
+            if value < 1:
+                raise ConfigError(f"data.{name}: must be at least 1; got {value}")
+        if self.augment.mixes:
+            raise ConfigError("data.augment: mixup and cutmix mix two images, and captions cannot be mixed; "
+                              "set both to 0")  # fmt: skip
+        if self.balance:
+            raise ConfigError("data.balance: shares out classes, and captioned images have none; leave it at 0")
+        self.min_count = min_count
+        self.max_words = max_words
+        self.captions_per_image = captions_per_image
+        self._words: dict[Split, list[list[list[str]]]] = {}
+        self._tables: dict[Split, TokenTable] = {}
+        self._rows: dict[Split, tuple[int, Tensor]] = {}
+        self._training: Loader | None = None
+
+    # ---- what a data set says of itself
+
+    @abstractmethod
+    def load_splits(self) -> dict[Split, CaptionedSamples]:
+        """The splits that the set brings: `train`, and `val` and `test` where it has them."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """None: what an image shows, its captions say."""
+        return []
+
+    # ---- what follows from it
+
+    @cached_property
+    def splits(self) -> dict[Split, CaptionedSamples]:
+        """As in the base class, without captions that have no word."""
+        with _no_collection():
+            return self._with_words()
+
+    def _with_words(self) -> dict[Split, CaptionedSamples]:
+        # its function, since `super().splits` would leave what it found in this property's place if the rest fails
+        splits = cast("dict[Split, CaptionedSamples]", ImageDataModule.splits.func(self))
+        kept = {split: samples.with_words(ptb_tokenize) for split, samples in splits.items()}
+        count = lambda part: sum(len(texts) for samples in part.values() for texts in samples.captions)  # noqa: E731
+        if left_out := count(splits) - count(kept):
+            rank_zero_info(f"data: {left_out} of {count(splits)} captions have no words and are left out")
+        return kept
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """The words of the training captions, as `Vocabulary` takes them."""
+        captions = (caption for captions in self._words_of("train") for caption in captions)
+        return Vocabulary.build(captions, self.min_count).words
+
+    @property
+    def training_captions(self) -> list[str]:
+        """The texts of the training split, which tell a new caption from a learned one."""
+        return [text for texts in self.splits["train"].captions for text in texts]
+
+    def _words_of(self, split: Split) -> list[list[list[str]]]:
+        """The words of every caption of every image of a split."""
+        if split not in self._words:
+            samples = self.splits[split]
+            with _no_collection():
+                self._words[split] = samples.tokens or [[*map(ptb_tokenize, texts)] for texts in samples.captions]
+        return self._words[split]
+
+    # ---- Lightning's hooks
+
+    def setup(self, stage: str) -> None:
+        """Says once how many captions are cut."""
+        super().setup(stage)
+        if stage == "fit":
+            lengths = [len(caption) for captions in self._words_of("train") for caption in captions]
+            if cut := sum(length > self.max_words for length in lengths):
+                rank_zero_info(f"data: {cut} of {len(lengths)} training captions have more than {self.max_words} words "
+                               "and are cut")  # fmt: skip
+
+    def train_dataloader(self) -> Loader:
+        """See the base class."""
+        self._training = super().train_dataloader()
+        return self._training
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Adds the captions to a batch of images."""
+        batch = super().on_after_batch_transfer(batch, dataloader_idx)
+        if not isinstance(batch, Batch):
+            return batch
+        stage, indices = self.trainer.state.stage, batch.indices
+        if stage == "predict":
+            return CaptionBatch(batch.images, indices.new_empty(len(indices), 0, 0), indices)
+        split: Split = "train" if stage == "train" else "test" if stage == "test" and "test" in self.splits else "val"
+        table = self._table(split, indices.device)
+        tokens = table.gather(self._rows_of(split, table)[indices])
+        captions = self.splits[split].captions
+        references = None if split == "train" else [captions[i] for i in indices.tolist()]
+        return CaptionBatch(batch.images, tokens, indices, references)
+
+    def teardown(self, stage: str) -> None:
+        """Gives the captions' memory back: the next network may know other words."""
+        super().teardown(stage)
+        self._tables.clear()
+        self._rows.clear()
+        self._training = None
+
+    # ---- how
+
+    def _table(self, split: Split, device: torch.device) -> TokenTable:
+        if split not in self._tables or self._tables[split].device != device:
+            # the network's own words where a checkpoint brought them; another set's would have other numbers
+            words = getattr(self.trainer.lightning_module, "vocabulary", None)
+            vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words or self.vocabulary)
+            self._tables[split] = TokenTable(self._words_of(split), vocabulary, self.max_words, device)
+            self._rows.pop(split, None)
+        return self._tables[split]
+
+    def _rows_of(self, split: Split, table: TokenTable) -> Tensor:
+        """The rows that a batch looks its captions up in, (N, R) int64, made once an epoch."""
+        # overfitting has an order without epochs, and shows the same captions in all of them
+        epoch = getattr(self._training.order, "epoch", 0) if split == "train" else 0
+        if split not in self._rows or self._rows[split][0] != epoch:
+            train = split == "train"
+            rows = table.drawn_rows(self.seed, epoch, self.captions_per_image) if train else table.all_rows()
+            self._rows[split] = epoch, rows
+        return self._rows[split][1]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look through millions of new lists again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

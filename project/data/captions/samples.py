@@ -1,0 +1,82 @@
+"""One split of images with captions, before it is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from project.data.samples import Paths, Samples, Split
+from project.errors import DataError
+
+_LETTER = re.compile("[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class CaptionedSamples(Samples):
+    """Images and their captions; the labels are zeros.
+
+    captions: of each of the N images, one text or more, as the data set has them.
+    tokens: their words, where the data set says what they are.
+    """
+
+    captions: list[list[str]]
+    tokens: list[list[list[str]]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        images: Sequence[Path] | np.ndarray,
+        captions: list[list[str]],
+        split: Split,
+        tokens: list[list[list[str]]] | None = None,
+    ) -> CaptionedSamples:
+        """Without labels."""
+        return cls(images, np.zeros(len(images), np.int64), split, captions, tokens)
+
+    def take(self, indices: np.ndarray, split: Split) -> CaptionedSamples:
+        """The samples at `indices` with their captions, as a split of that name."""
+        images = self.images[indices] if self.in_memory else Paths(self.images[i] for i in indices)
+        captions = [self.captions[i] for i in indices]
+        tokens = None if self.tokens is None else [self.tokens[i] for i in indices]
+        return CaptionedSamples(images, self.labels[indices], split, captions, tokens)
+
+    def fingerprint(self) -> str:
+        """Tells one data set from another: of the images and of what is said about them."""
+        digest = hashlib.sha256(super().fingerprint().encode())
+        for image, texts in enumerate(self.captions):
+            words = [] if self.tokens is None else ["\1".join(caption) for caption in self.tokens[image]]
+            said = "\0".join([str(len(texts)), *texts, *words, "\n"])
+            digest.update(said.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
+
+    def with_words(self, tokenize: Callable[[str], list[str]]) -> CaptionedSamples:
+        """Without captions that have no word, such as `...`.
+
+        Raises:
+            DataError: an image has no other.
+        """
+        captions: list[list[str]] = []
+        tokens: list[list[list[str]]] = []
+        for image, texts in enumerate(self.captions):
+            words = self.tokens[image] if self.tokens is not None else [None] * len(texts)
+            # a letter is a word or part of one; what has none is rare, and only that is worth the time of cutting up
+            kept = [
+                (text, known)
+                for text, known in zip(texts, words, strict=True)
+                if (known if known is not None else _LETTER.search(text) or tokenize(text))
+            ]
+            if not kept:
+                name = f"image {image}" if self.in_memory else str(self.images[image])
+                said = f"only {texts[0]!r}, which has no word" if texts else "none"
+                raise DataError(f"{self.split} split: {name}: every image needs a caption, and this one has {said}; "
+                                "give it one, or take it out of the list")  # fmt: skip
+            captions.append([text for text, _ in kept])
+            tokens.append([known for _, known in kept])
+        return CaptionedSamples(
+            self.images, self.labels, self.split, captions, tokens if self.tokens is not None else None
+        )
