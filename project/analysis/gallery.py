@@ -18,12 +18,31 @@ from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from PIL import Image
 
 from project.data.images import open_rgb
 
 THUMBNAIL_SIDE = 160  # pixels of the longer side; smaller images keep their size
 PIXEL_ART_SIDE = 64  # up to here, an image is kept without loss and enlarged as sharp squares
+CUT_OFF = '<span class="badge" title="It has no end: it is as long as is allowed">cut off</span>'
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a caption.
+
+    Attributes:
+        text: the word.
+        probability: its probability after the words before it, from 0 to 1.
+        attention: uint8 (h, w), how much each part of the square that the network saw counted for the word: 0 is not at
+            all, and 255 is the full colour. None where nothing is known of it.
+    """
+
+    text: str
+    probability: float
+    attention: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -33,14 +52,21 @@ class Tile:
     Attributes:
         image: the image file, of any size and mode that `open_rgb` reads.
         title: the predicted label or a caption.
-        confidence: the probability of the prediction, from 0 to 1, or None where there is none to show.
-        details: labels with their probabilities, such as the five best, in the order to show.
+        confidence: the probability of the prediction, or of a caption's words in the mean, from 0 to 1, or None where
+            there is none to show.
+        details: labels with their probabilities, such as the five best, or captions with theirs, in the order to show.
+        words: where the title is a caption, its words; the dialog shows the attention of each on the image.
+        crop: the central share of the image's central square that the network saw, above 0 and up to 1.
+        cut_off: whether the caption is without its end.
     """
 
     image: Path
     title: str
     confidence: float | None
     details: list[tuple[str, float]]
+    words: list[Word] | None = None
+    crop: float = 1.0
+    cut_off: bool = False
 
 
 def write_gallery(path: Path, tiles: Iterable[Tile], heading: str, subtitle: str = "", max_tiles: int = 5000) -> None:
@@ -54,7 +80,8 @@ def write_gallery(path: Path, tiles: Iterable[Tile], heading: str, subtitle: str
         tiles: what to show, in order.
         heading: the page's title.
         subtitle: a line under it.
-        max_tiles: how many tiles a page may have: each is about five kilobytes.
+        max_tiles: how many tiles a page may have: each is about five kilobytes, and a caption with 7 × 7 maps two
+            more.
 
     Raises:
         DataError: an image cannot be read.
@@ -115,22 +142,63 @@ def _tile_html(tile: Tile) -> str:
     source, width, height = _thumbnail(tile.image)
     pixels = ' class="pixels"' if max(width, height) <= PIXEL_ART_SIDE else ""
     confidence = "" if tile.confidence is None else f'<span class="confidence">{_bar(tile.confidence)}</span>'
-    details = "".join(
-        f'<li><span class="label">{escape(label)}</span>{_bar(probability)}</li>' for label, probability in tile.details
-    )
-    return f"""<li><button type="button" data-original="{escape(tile.image.absolute().as_uri())}">
+    badge = CUT_OFF if tile.cut_off else ""
+    extra = _details_html(tile) if tile.words is None else _caption_html(tile.words, tile, badge)
+    return f"""<li{"" if tile.words is None else ' class="captioned"'}>\
+<button type="button" data-original="{escape(tile.image.absolute().as_uri())}">
 <img{pixels} src="{source}" width="{width}" height="{height}" alt="" decoding="async">
 <span class="title">{escape(tile.title)}</span>
 {confidence}
-<span class="name">{escape(tile.image.name)}</span>
-</button><template><ol class="details">{details}</ol><p class="path">{escape(str(tile.image))}</p></template></li>
+<span class="name">{escape(tile.image.name)}</span>{badge}
+</button><template>{extra}<p class="path">{escape(str(tile.image))}</p></template></li>
 """
+
+
+def _details_html(tile: Tile) -> str:
+    details = "".join(
+        f'<li><span class="label">{escape(label)}</span>{_bar(probability)}</li>' for label, probability in tile.details
+    )
+    return f'<ol class="details">{details}</ol>'
+
+
+def _caption_html(words: list[Word], tile: Tile, badge: str) -> str:
+    """The caption word by word, and the captions of `details`, of which the tile's own is marked."""
+    buttons = " ".join(map(_word_html, words))
+    own = ' class="own"'
+    captions = "".join(
+        f"<li{own if caption == tile.title else ''}>"
+        f'<span class="label">{escape(caption)}</span><span class="percent">{_two_digits(probability)}</span></li>'
+        for caption, probability in tile.details
+    )
+    average = "" if tile.confidence is None else f"Underlined by probability; mean {tile.confidence:.1%}"
+    found = f'<h3>Best captions found</h3><ol class="details captions">{captions}</ol>' if captions else ""
+    return f"""<div class="words" role="toolbar" aria-label="Word by word" data-crop="{tile.crop:.6g}">{buttons}{badge}</div>
+<p class="facts">{average}</p>{found}"""
+
+
+def _word_html(word: Word) -> str:
+    """A button that shows the word's map: its values row by row, which the script draws."""
+    attention = ""
+    if word.attention is not None:
+        assert word.attention.dtype == np.uint8, word.attention.dtype
+        _, columns = word.attention.shape
+        values = base64.b64encode(word.attention.tobytes()).decode()
+        attention = f' data-columns="{columns}" data-map="{values}"'
+    return f'<button data-probability="{word.probability:.4g}"{attention}>{escape(word.text)}</button>'
 
 
 def _bar(probability: float) -> str:
     """A bar, whose value the script sorts by, and the same as text, which is all that a screen reader needs."""
     bar = f'<meter value="{probability:.6g}" aria-hidden="true"></meter>'
     return f'{bar}<span class="percent">{probability:.1%}</span>'
+
+
+def _two_digits(probability: float) -> str:
+    """Two digits of a probability that may be tiny, as that of a whole sentence is: 12%, 0.34% or 5.6 × 10⁻⁷."""
+    if probability >= 1e-3:
+        return f"{100 * probability:.2g}%" if probability < 0.995 else "100%"
+    digits, exponent = f"{probability:.1e}".split("e")
+    return f"{digits} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
 def _thumbnail(image: Path) -> tuple[str, int, int]:

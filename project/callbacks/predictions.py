@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from project.analysis.gallery import Tile, write_gallery
+from project.analysis.gallery import Tile, Word, write_gallery
 from project.runs.directory import RunDirectory
 
 PREDICTIONS = "predictions.jsonl"
@@ -21,7 +23,8 @@ class WritePredictions(Callback):
     """Writes one JSON object an input file, in input order, and a gallery of them.
 
     Each process writes its share to a file of its own as it goes; the first merges them at the end, so what is in
-    memory does not grow with the number of images.
+    memory does not grow with the number of images. What a prediction has under a name that begins with "_" is for the
+    gallery alone.
 
     Args:
         run: the run's directory.
@@ -39,11 +42,10 @@ class WritePredictions(Callback):
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Adds a batch: the task's `prediction` makes the object of each image."""
-        indices, *answers = outputs
-        for index, *answer in zip(indices.tolist(), *(part.cpu() for part in answers), strict=True):
-            row = {"path": str(self.inputs[index])} | pl_module.prediction(*answer)
-            self._share.write(json.dumps(row) + "\n")
+        """Adds a batch, given as the inputs' indices and the answer to each."""
+        indices, answers = outputs
+        for index, answer in zip(indices.tolist(), answers, strict=True):
+            self._share.write(json.dumps({"path": str(self.inputs[index])} | answer) + "\n")
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merges the shares and draws the gallery."""
@@ -51,15 +53,13 @@ class WritePredictions(Callback):
         trainer.strategy.barrier("predictions")
         if not trainer.is_global_zero:
             return
-        target = self.run.path / PREDICTIONS
-        temporary = target.with_name(f".{PREDICTIONS}.tmp")
         shares = [self._share_path(rank) for rank in range(trainer.world_size)]
-        with open(temporary, "w") as merged:
-            merged.writelines(_interleave(shares))
-        os.replace(temporary, target)
-        self._remove_shares(shares)
-        heading = f"{len(self.inputs)} predictions"
-        write_gallery(self.run.path / "index.html", _tiles(target), heading, f"{self.run.path}")
+        try:
+            _write_lines(self.run.path / PREDICTIONS, _public(_rows(shares)))
+            heading = f"{len(self.inputs)} predictions"
+            write_gallery(self.run.path / "index.html", map(_tile, _rows(shares)), heading, f"{self.run.path}")
+        finally:
+            self._remove_shares(shares)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves nothing half-written."""
@@ -76,16 +76,61 @@ class WritePredictions(Callback):
             share.unlink(missing_ok=True)
 
 
-def _interleave(shares: list[Path]) -> Iterator[str]:
+def _rows(shares: list[Path]) -> Iterator[dict[str, Any]]:
     """Rows in input order: process r of n had the inputs r, r + n, r + 2 n, ..."""
     with ExitStack() as stack:
         files = [stack.enter_context(open(share)) for share in shares]
         for turn in iter(lambda: [file.readline() for file in files], [""] * len(files)):
-            yield from turn
+            yield from (json.loads(line) for line in turn if line)
 
 
-def _tiles(predictions: Path) -> Iterator[Tile]:
-    with open(predictions) as file:
-        for line in file:
-            row = json.loads(line)
-            yield Tile(Path(row["path"]).resolve(), row["label"], row["probability"], row["top5"])
+def _public(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Lines of JSON, without what is for the gallery alone."""
+    for row in rows:
+        yield json.dumps({name: value for name, value in row.items() if not name.startswith("_")}) + "\n"
+
+
+def _write_lines(path: Path, lines: Iterator[str]) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "w") as file:
+            file.writelines(lines)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _tile(row: dict[str, Any]) -> Tile:
+    image = Path(row["path"]).resolve()
+    if "caption" in row:
+        return _caption_tile(image, row)
+    return Tile(image, row["label"], row["probability"], row["top5"])
+
+
+def _caption_tile(image: Path, row: dict[str, Any]) -> Tile:
+    attention = row.get("_attention")
+    maps: list[np.ndarray | None] = [None] * len(row["words"])
+    if attention is not None:
+        shape = attention["height"], attention["width"]
+        maps = [np.array(values, dtype=np.uint8).reshape(shape) for values in attention["maps"]]
+    log_probabilities = [word["log_probability"] for word in row["words"]]
+    return Tile(
+        image,
+        _shown(row),
+        # a whole sentence's probability says how long it is; a word's, in the geometric mean, how sure the network was
+        confidence=math.exp(sum(log_probabilities) / len(log_probabilities)) if log_probabilities else None,
+        details=[(_shown(other), math.exp(other["log_probability"])) for other in row["alternatives"]],
+        # a map more than there are words is that of the sentence's end
+        words=[
+            Word(word["word"], math.exp(word["log_probability"]), values)
+            for word, values in zip(row["words"], maps, strict=False)
+        ],
+        crop=1.0 if attention is None else attention["crop"],
+        cut_off=not row["finished"],
+    )
+
+
+def _shown(row: dict[str, Any]) -> str:
+    caption = row["caption"] or "(no words)"
+    return caption if row["finished"] else f"{caption} …"

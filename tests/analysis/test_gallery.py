@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from project.analysis.gallery import Tile, write_gallery
+from project.analysis.gallery import Tile, Word, write_gallery
 from project.errors import DataError
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
@@ -75,6 +76,20 @@ def image(tmp_path: Path) -> Path:
 
 def tile(image: Path, title: str = "cat", confidence: float | None = 0.5) -> Tile:
     return Tile(image, title, confidence, [])
+
+
+def captioned(image: Path, words: list[Word], title: str = "a cat", **options) -> Tile:
+    return Tile(image, title, 0.5, options.pop("details", []), words, **options)
+
+
+def word_buttons(page: Page) -> list[dict[str, str | None]]:
+    return [button for button in page.all("button") if "data-probability" in button]
+
+
+def map_of(button: dict[str, str | None]) -> np.ndarray:
+    """The attention map that the script will draw for a word."""
+    values = np.frombuffer(base64.b64decode(button["data-map"], validate=True), dtype=np.uint8)
+    return values.reshape(-1, int(button["data-columns"]))
 
 
 def written(folder: Path, tiles: list[Tile], heading: str = "Predictions", **options) -> Page:
@@ -280,3 +295,86 @@ def test_tiles_are_written_as_they_come(tmp_path: Path) -> None:
     write_gallery(tmp_path / "index.html", tiles(), "Predictions")
     assert on_disk[-1] > (tmp_path / "index.html").stat().st_size / 2
     assert on_disk == sorted(on_disk)
+
+
+def test_a_caption_is_a_row_of_buttons_with_their_maps(tmp_path: Path, image: Path) -> None:
+    maps = [np.arange(42, dtype=np.uint8).reshape(6, 7), np.full((6, 7), 255, np.uint8).T]
+    words = [Word("a", 0.25, maps[0]), Word("cat", 1.0, maps[1]), Word(".", 1.23456e-5)]
+    page = written(tmp_path, [captioned(image, words, crop=0.875)])
+    assert page.text("title")[1:] == ["a cat"]
+    buttons = word_buttons(page)
+    assert [text for text in page.text("button") if text in {"a", "cat", "."}] == ["a", "cat", "."]
+    assert [float(button["data-probability"]) for button in buttons] == [0.25, 1.0, 1.235e-5]
+    for button, values in zip(buttons, maps, strict=False):
+        np.testing.assert_array_equal(map_of(button), values)
+    assert "data-map" not in buttons[2]
+    (row,) = (attributes for attributes in page.all("div") if attributes.get("class") == "words")
+    assert row["data-crop"] == "0.875"
+    assert row["role"] == "toolbar"
+    assert row["aria-label"]
+    assert page.text("facts") == ["Underlined by probability; mean 50.0%"]
+
+
+def test_other_captions_are_shown_with_their_probabilities_and_the_tiles_own_is_marked(
+    tmp_path: Path, image: Path
+) -> None:
+    details = [("a cat", 0.123), ("a dog", 0.0034), ("the cat", 5.6e-7)]
+    page = written(tmp_path, [captioned(image, [Word("a", 1.0), Word("cat", 1.0)], details=details)])
+    assert page.text("label") == ["a cat", "a dog", "the cat"]
+    assert page.text("percent") == ["50.0%", "12%", "0.34%", "5.6 × 10⁻⁷"]  # the first is the tile's
+    assert [attributes.get("class") for attributes in page.all("li")] == ["captioned", "own", None, None]
+    assert len(page.all("meter")) == 1  # the tile's: bars of tiny probabilities would all be empty
+
+
+@pytest.mark.parametrize(
+    ("probability", "shown"),
+    [(1.0, "100%"), (0.9949, "99%"), (0.0999, "10%"), (0.001, "0.1%"), (9.99e-4, "1.0 × 10⁻³"), (2e-12, "2.0 × 10⁻¹²")],
+)
+def test_the_probability_of_a_sentence_has_two_digits(
+    tmp_path: Path, image: Path, probability: float, shown: str
+) -> None:
+    page = written(tmp_path, [captioned(image, [Word("a", 1.0)], details=[("a", probability)])])
+    assert page.text("percent")[-1] == shown
+
+
+def test_a_caption_without_its_end_has_a_badge_on_the_tile_and_in_the_dialog(tmp_path: Path, image: Path) -> None:
+    words = [Word("a", 1.0)]
+    assert written(tmp_path, [captioned(image, words)]).text("badge") == []
+    assert written(tmp_path, [captioned(image, words, cut_off=True)]).text("badge") == ["cut off", "cut off"]
+
+
+def test_a_caption_may_be_empty(tmp_path: Path, image: Path) -> None:
+    page = written(tmp_path, [Tile(image, "(no words)", None, [("(no words)", 1e-5)], [])])
+    assert word_buttons(page) == []
+    assert page.text("percent") == ["1.0 × 10⁻⁵"]
+    assert page.text("facts") == []
+
+
+def test_labels_have_nothing_of_captions(tmp_path: Path, image: Path) -> None:
+    page = written(tmp_path, [Tile(image, "cat", 0.75, [("cat", 0.75)])])
+    classes = {attributes.get("class") for _, attributes in page.elements}
+    assert not classes & {"captioned", "words", "badge", "facts", "own"}
+    assert word_buttons(page) == []
+
+
+def test_untrusted_words_stay_text(tmp_path: Path, image: Path) -> None:
+    text = "</button></template><script>alert('word')</script>\""
+    page = written(tmp_path, [captioned(image, [Word(text, 0.5)], title=text, details=[(text, 0.5)])])
+    assert len(page.all("script")) == 1
+    assert page.text("title")[1:] == page.text("label") == [text]
+    assert page.text("button").count(text) == 1
+
+
+def test_ten_words_with_maps_add_less_than_two_kilobytes(tmp_path: Path, image: Path) -> None:
+    """So a page of 5,000 captions with 7 × 7 maps stays at the size of its thumbnails."""
+    generator = np.random.default_rng(0)
+    words = [Word("something", 0.12345, generator.integers(256, size=(7, 7), dtype=np.uint8)) for _ in range(10)]
+    sizes = []
+    for number in (1, 11):
+        written(tmp_path, [captioned(image, words)] * number)
+        sizes.append((tmp_path / "index.html").stat().st_size)
+    plain = []
+    for number in (1, 11):
+        written(tmp_path, [tile(image)] * number)
+        plain.append((tmp_path / "index.html").stat().st_size)
+    assert (sizes[1] - sizes[0]) - (plain[1] - plain[0]) < 10 * 2000

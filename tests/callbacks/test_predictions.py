@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from project.analysis.gallery import Tile
 from project.callbacks.predictions import WritePredictions
+from project.errors import DataError
 from project.runs.directory import RunDirectory
 
 
-class Module:
-    """Answers with what it is given."""
-
-    @staticmethod
-    def prediction(probability: torch.Tensor) -> dict:
-        return {"label": f"p{probability:.0f}", "probability": float(probability), "top5": [["x", 1.0]]}
+def label(index: int) -> dict:
+    return {"label": f"p{index}", "probability": float(index), "top5": [["x", 1.0]]}
 
 
 def trainer(rank: int, world_size: int) -> SimpleNamespace:
@@ -46,8 +46,8 @@ def test_rows_come_in_input_order(tmp_path, inputs, count, world_size, batch_siz
         callback.on_predict_start(trainer(rank, world_size), None)
         for indices in torch.arange(count)[rank::world_size].split(batch_size):
             if len(indices):
-                outputs = (indices, indices.float())
-                callback.on_predict_batch_end(trainer(rank, world_size), Module, outputs, None, 0)
+                outputs = (indices, [label(index) for index in indices.tolist()])
+                callback.on_predict_batch_end(trainer(rank, world_size), None, outputs, None, 0)
         callback.on_predict_end(trainer(rank, world_size), None)
     rows = [json.loads(line) for line in (directory.path / "predictions.jsonl").read_text().splitlines()]
     assert rows == [
@@ -70,3 +70,124 @@ def test_a_broken_off_prediction_leaves_the_earlier_one_and_nothing_else(run, fa
     assert "01.png" in fails("predict", "--ckpt_path", trained, "--data.predict", bad)
     assert {name: (trained / name).read_bytes() for name in before} == before
     assert [path.name for path in trained.iterdir() if path.name.startswith(".")] == []
+
+
+def caption(number: int = 0, words: str = "a cat", finished: bool = True, attention: bool = True) -> dict:
+    """A caption of which the probability of every word is 1/2, and whose maps (2, 3) hold the word's number."""
+    texts = words.split()
+    return {
+        "caption": words,
+        "log_probability": math.log(0.5) * len(texts),
+        "finished": finished,
+        "words": [{"word": text, "log_probability": math.log(0.5)} for text in texts],
+        "alternatives": [
+            {"caption": words, "log_probability": math.log(0.25), "finished": finished, "score": -1.0},
+            {"caption": f"dog {number}", "log_probability": math.log(0.125), "finished": False, "score": -2.0},
+        ],
+        **({"_attention": attention_maps(len(texts))} if attention else {}),
+    }
+
+
+def attention_maps(count: int) -> dict:
+    return {"height": 2, "width": 3, "crop": 0.875, "maps": [[number] * 5 + [255] for number in range(count)]}
+
+
+def write(directory: RunDirectory, inputs: list[Path], answers: list[dict], world_size: int = 1) -> list[dict]:
+    """Writes the answers as `world_size` processes in batches of two, and reads the rows."""
+    for rank in reversed(range(world_size)):
+        process = trainer(rank, world_size)
+        callback = WritePredictions(directory, inputs)
+        callback.on_predict_start(process, None)
+        for indices in torch.arange(len(answers))[rank::world_size].split(2):
+            if len(indices):
+                outputs = (indices, [answers[index] for index in indices])
+                callback.on_predict_batch_end(process, object(), outputs, None, 0)
+        callback.on_predict_end(process, None)
+    return [json.loads(line) for line in (directory.path / "predictions.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def tiles(monkeypatch) -> list[Tile]:
+    """What the gallery would be drawn from."""
+    drawn: list[Tile] = []
+    monkeypatch.setattr(
+        "project.callbacks.predictions.write_gallery", lambda path, tiles, *heading: drawn.extend(tiles)
+    )
+    return drawn
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_lists_are_answers_too_and_what_is_for_the_gallery_stays_out_of_the_rows(tmp_path, inputs, world_size):
+    directory = RunDirectory.create(tmp_path, "r")
+    rows = write(directory, inputs, [caption(number) for number in range(len(inputs))], world_size)
+    assert rows == [
+        {"path": str(path), **caption(number, attention=False)} for number, path in enumerate(inputs)
+    ]  # nothing that begins with "_"
+    page = (directory.path / "index.html").read_text()
+    assert page.count('data-map="') == 2 * len(inputs)
+    assert [page.index(f"dog {number}") for number in range(len(inputs))] == sorted(
+        page.index(f"dog {number}") for number in range(len(inputs))
+    )
+    assert sorted(path.name for path in directory.path.iterdir()) == ["checkpoints", "index.html", "predictions.jsonl"]
+
+
+def test_fewer_answers_than_indices_are_not_taken(tmp_path, inputs):
+    callback = WritePredictions(RunDirectory.create(tmp_path, "r"), inputs)
+    callback.on_predict_start(trainer(0, 1), None)
+    with pytest.raises(ValueError, match="shorter"):
+        callback.on_predict_batch_end(trainer(0, 1), object(), (torch.tensor([0, 1]), [caption()]), None, 0)
+    callback.on_exception(trainer(0, 1), None, ValueError())
+    assert [path.name for path in callback.run.path.iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize("end", [0, 1])  # with and without a map of the end of the sentence
+def test_a_caption_becomes_a_tile(tmp_path, inputs, tiles, end):
+    answer = caption() | {"_attention": attention_maps(2 + end)}
+    write(RunDirectory.create(tmp_path, "r"), inputs[:1], [answer])
+    (tile,) = tiles
+    assert tile.image == inputs[0].resolve()
+    assert tile.title == "a cat"
+    assert tile.confidence == pytest.approx(0.5)  # of a word, however long the caption is
+    assert [label for label, _ in tile.details] == ["a cat", "dog 0 …"]
+    assert [probability for _, probability in tile.details] == pytest.approx([0.25, 0.125])
+    assert not tile.cut_off
+    assert tile.crop == 0.875
+    assert [word.text for word in tile.words] == ["a", "cat"]
+    assert [word.probability for word in tile.words] == pytest.approx([0.5, 0.5])
+    for number, word in enumerate(tile.words):
+        assert word.attention.dtype == np.uint8
+        assert word.attention.tolist() == [[number] * 3, [number, number, 255]]
+
+
+def test_captions_without_attention_without_an_end_and_without_words(tmp_path, inputs, tiles):
+    answers = [caption(attention=False), caption(finished=False), caption(words="")]
+    write(RunDirectory.create(tmp_path, "r"), inputs[:3], answers)
+    plain, cut_off, empty = tiles
+    assert [word.attention for word in plain.words] == [None, None]
+    assert plain.crop == 1
+    assert cut_off.cut_off
+    assert cut_off.title == cut_off.details[0][0] == "a cat …"
+    assert (empty.title, empty.confidence, empty.words) == ("(no words)", None, [])
+
+
+def test_a_failing_gallery_leaves_the_rows_and_nothing_half_written(tmp_path, inputs):
+    directory = RunDirectory.create(tmp_path, "r")
+    inputs[1].write_bytes(b"not an image")
+    with pytest.raises(DataError, match=inputs[1].name):
+        write(directory, inputs[:3], [caption(number) for number in range(3)], world_size=2)
+    assert len((directory.path / "predictions.jsonl").read_text().splitlines()) == 3
+    assert sorted(path.name for path in directory.path.iterdir()) == ["checkpoints", "predictions.jsonl"]
+
+
+def test_a_failing_merge_leaves_the_earlier_rows_and_nothing_half_written(tmp_path, inputs, monkeypatch):
+    directory = RunDirectory.create(tmp_path, "r")
+    before = write(directory, inputs[:1], [caption()])
+
+    def full(*_) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("project.callbacks.predictions.os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        write(directory, inputs[:3], [caption(number) for number in range(3)], world_size=2)
+    assert [json.loads(line) for line in (directory.path / "predictions.jsonl").read_text().splitlines()] == before
+    assert [path.name for path in directory.path.iterdir() if path.name.startswith(".")] == []
