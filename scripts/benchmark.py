@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # so that `python scripts/benchmark.py` finds the project without installing it, and the parts beside this file
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from benchmarks import accuracy, captions, speed
+from benchmarks import accuracy, captions, decoding, speed
 from benchmarks.timing import Row
 
 from project.runs.provenance import collect_provenance
@@ -34,6 +34,9 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "small_folder": accuracy.measure_small_folder,
     "methods": accuracy.measure_methods,
     "caption_metrics": captions.measure_caption_metrics,
+    "beam_search": decoding.measure_beam_search,
+    "beam_memory": decoding.measure_beam_memory,
+    "caption_training": decoding.measure_caption_training,
 }
 
 

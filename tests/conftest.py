@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import signal
@@ -80,6 +81,58 @@ def _fit_options(images: Path, root: Path, *more: object) -> list[str]:
         "--trainer.default_root_dir", root, "--name", "r", *more,
     ]  # fmt: skip
     return [str(option) for option in options]
+
+
+def _captioned(folder: Path, size: int = 16) -> Path:
+    """Squares, discs and crosses of four colours: two of each to train on, one each for validation and test."""
+    folder.mkdir(parents=True)
+    random, images = np.random.default_rng(0), []
+    y, x = np.mgrid[:size, :size]
+    for name, colour in {
+        "red": (220, 30, 30),
+        "green": (30, 200, 40),
+        "blue": (40, 60, 220),
+        "white": (240,) * 3,
+    }.items():
+        for shape in ("square", "disc", "cross"):
+            for number, split in enumerate(("train", "train", "val", "test")):
+                left, top = x - random.integers(6, size - 6), y - random.integers(6, size - 6)
+                inside = {
+                    "square": np.maximum(abs(left), abs(top)) <= 3,
+                    "disc": left**2 + top**2 <= 12,
+                    "cross": np.minimum(abs(left), abs(top)) <= 1,
+                }[shape]
+                pixels = np.where(inside[..., None], colour, random.integers(0, 40, (size, size, 3)))
+                file = f"{name}_{shape}_{number}.png"
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / file)
+                said = [f"A {name} {shape}.", f"There is a {shape}, and it is {name}."][: 1 + number % 2]
+                images.append({"filename": file, "split": split, "sentences": [{"raw": text} for text in said]})
+    (folder / "captions.json").write_text(json.dumps({"images": images}))
+    return folder
+
+
+def _caption_options(folder: Path, root: Path, *more: object) -> list[str]:
+    options = [
+        "fit", "--model", "Captioner", "--model.backbone_options", '{"width": 4}', "--model.decoder.embedding_size", 12,
+        "--model.decoder.hidden_size", 16, "--model.decoding.beam_size", 3, "--model.decoding.num_hypotheses", 3,
+        "--data", "KarpathyCaptions", "--data.annotations", folder / "captions.json", "--data.images", folder,
+        "--data.image_size", 16, "--data.max_words", 8, "--data.batch_size", 8, "--trainer.max_epochs", 2, "--trainer.accelerator", "cpu",
+        "--trainer.devices", 1, "--trainer.precision", "32-true", "--trainer.enable_model_summary", "false",
+        "--trainer.default_root_dir", root, "--name", "c", *more,
+    ]  # fmt: skip
+    return [str(option) for option in options]
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory) -> Path:
+    """48 drawings and `captions.json`, half of them for training; not to be written to."""
+    return _captioned(tmp_path_factory.mktemp("captioned") / "drawings")
+
+
+@pytest.fixture(scope="session")
+def caption_options() -> Callable[..., list[str]]:
+    """The arguments of a fit of a small captioner: (the folder of `captioned`, root, *more). Its run is `c`."""
+    return _caption_options
 
 
 @pytest.fixture(scope="session")

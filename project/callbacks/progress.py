@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 ProgressStyle = Literal["auto", "bar", "lines", "none"]
 
-_SHOWN = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+_SHOWN = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/cider_d")
 
 
 class Bar(TQDMProgressBar):

@@ -154,10 +154,10 @@ def _config_of(checkpoint: dict[str, Any], verb: str) -> dict[str, Any]:
         options = {name: value for name, value in options.items() if name not in FACTS}
         return {**kept, "model": {**model, "init_args": options}}
     under = {"model": {**model, "init_args": {**options, "init_from": None}}}
-    kept_facts = {name: facts[name] for name in FACTS if name in facts and name != "class_names"}
+    looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
     if verb == "predict":
-        under["data"] = {"class_path": "project.data.ImageDataModule", "init_args": kept_facts}
+        under["data"] = {"class_path": "project.data.ImageDataModule", "init_args": looks}
     elif kept.get("data"):
         data = kept["data"]
-        under["data"] = {**data, "init_args": {**data.get("init_args", {}), **kept_facts}}
+        under["data"] = {**data, "init_args": {**data.get("init_args", {}), **looks}}
     return under

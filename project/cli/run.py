@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.callbacks.averaging import WeightAverage
+from project.callbacks.caption_samples import CaptionSamples
 from project.callbacks.checkpointing import SaveCheckpoints
 from project.callbacks.predictions import WritePredictions
 from project.callbacks.progress import progress_callbacks
@@ -23,7 +24,7 @@ from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.cli.command import Command, read_command
 from project.data.base import find_inputs
-from project.errors import CheckpointError, ConfigError, DataError, UserError
+from project.errors import CheckpointError, ConfigError, UserError
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory
 from project.runs.loggers import standing_loggers
@@ -104,9 +105,8 @@ def _check_identity(command: Command, task: Task, data: LightningDataModule) -> 
         if ours != theirs:
             raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
                                   "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
-    if command.verb in ("validate", "test") and data.class_names != task.class_names:
-        odd = sorted(set(data.class_names) ^ set(task.class_names))
-        raise DataError(f"data: its classes are not the checkpoint's; they differ in {_brief(odd)}")
+    if command.verb in ("validate", "test"):
+        task.check_data(data)
     if command.verb != "fit":
         for name in ("image_size", "center_crop"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
@@ -178,7 +178,7 @@ def _standing_callbacks(
     if writes:
         callbacks.append(RunRecord(run, command.plain_config()))
     if command.verb == "fit":
-        callbacks += [RandomState(), WeightAverage(objects.ema)]
+        callbacks += [RandomState(), WeightAverage(objects.ema), CaptionSamples()]
         chosen = command.config.checkpoint
         monitor = chosen.monitor or objects.model.monitor
         mode = chosen.mode or (objects.model.monitor_mode if chosen.monitor is None else _guess_mode(monitor))

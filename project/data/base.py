@@ -269,34 +269,36 @@ class ImageDataModule(LightningDataModule):
             self._stores[split] = build_store(self.splits[split], size, self.cache_dir, skip_bad, crop)
         return self._stores[split]
 
-    def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
-        training = split == "train"
+    def _order(
+        self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]
+    ) -> TrainingOrder | EvaluationOrder:
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])
-        if order_class is TrainingOrder:
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
-            labels = self._store(split).labels.numpy() if self.resident else self.splits[split].labels
-            order = TrainingOrder(
-                length, self.batch_size, self.seed, rank, world_size, labels, self.balance, self.repeats
-            )
-        else:
-            order = self._evaluation_order(length, self.batch_size if training else self.eval_batch_size)
-        augmentation = self.augment if training and order_class is TrainingOrder else None
+        if order_class is EvaluationOrder:
+            return self._evaluation_order(length, self.batch_size if split == "train" else self.eval_batch_size)
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        labels = self._store(split).labels.numpy() if self.resident else self.splits[split].labels
+        return TrainingOrder(length, self.batch_size, self.seed, rank, world_size, labels, self.balance, self.repeats)
+
+    def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
+        return self._kept(self._image_loader(split, self._order(split, order_class)))
+
+    def _image_loader(self, split: Split, order: TrainingOrder | EvaluationOrder) -> Loader:
+        training = split == "train"
+        augmentation = self.augment if isinstance(order, TrainingOrder) else None
         device: torch.device = self.trainer.strategy.root_device
         if self.resident:
-            return self._kept(ResidentLoader(self._store(split), order, device, self.seed, augmentation))
+            return ResidentLoader(self._store(split), order, device, self.seed, augmentation)
         size, crop = self._square(split)
-        return self._kept(
-            StreamingLoader(
-                self.splits[split],
-                size,
-                order,
-                self.num_workers,
-                self.seed,
-                augmentation,
-                crop,
-                skip_bad=self.skip_bad and training,
-                pin_memory=device.type == "cuda",
-            )
+        return StreamingLoader(
+            self.splits[split],
+            size,
+            order,
+            self.num_workers,
+            self.seed,
+            augmentation,
+            crop,
+            skip_bad=self.skip_bad and training,
+            pin_memory=device.type == "cuda",
         )
 
     def _evaluation_order(self, length: int, batch_size: int) -> EvaluationOrder:

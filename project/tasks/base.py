@@ -7,17 +7,22 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
+from project.data.images import load_square, to_rgb, to_square
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.optim import SAM, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
@@ -71,9 +76,56 @@ class Task(LightningModule, ABC):
         self.results: dict[str, float] = {}
         """The latest value of each metric recorded, in full precision."""
 
+    # ---- prediction
+
     @abstractmethod
-    def predict(self, images: Sequence[Any]) -> list[dict[str, Any]]:
-        """One answer for each image (a path, a PIL image or an array), as `python -m project predict` gives it."""
+    def answers(self, images: Tensor) -> list[dict[str, Any]]:
+        """One answer for each of images (B, 3, S, S) uint8, of plain JSON types.
+
+        What begins with an underscore is for the gallery alone.
+        """
+
+    def predict_step(self, batch: Any, batch_idx: int) -> tuple[Tensor, list[dict[str, Any]]]:
+        """Indices of the inputs (B,), and the answer to each."""
+        return batch.indices, self.answers(batch.images)
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[str | Path | Image.Image | np.ndarray], batch_size: int = 64) -> list[dict]:
+        """Answers for images of any size and mode, as `python -m project predict` writes them.
+
+        Args:
+            images: paths, PIL images, or arrays (H, W) or (H, W, 3) uint8.
+            batch_size: images at a time.
+
+        Returns:
+            Of a classifier, for each image `{"label": str, "probability": float, "top5": [[label, probability], ...]}`;
+            of a captioner `{"caption": str, "log_probability": float, "finished": bool, "words": [{"word": str,
+            "log_probability": float}, ...], "alternatives": [...]}`.
+
+        Raises:
+            DataError: a file cannot be read as an image.
+        """
+        was_training = self.training
+        self.eval()
+        answers = []
+        for first in range(0, len(images), batch_size):
+            squares = np.stack([self._square(image) for image in images[first : first + batch_size]])
+            batch = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
+            answers += [
+                {name: value for name, value in answer.items() if not name.startswith("_")}
+                for answer in self.answers(batch)
+            ]
+        self.train(was_training)
+        return answers
+
+    def _square(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+        if isinstance(image, (str, Path)):
+            return load_square(Path(image), self.image_size, self.center_crop)
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
+        return to_square(to_rgb(picture), self.image_size, self.center_crop)
+
+    def check_data(self, data: Any) -> None:
+        """Raises a `DataError` where a data set cannot measure what this task has learned."""
 
     # ---- what is optimised
 

@@ -6,21 +6,17 @@ Shapes: B images of S × S pixels, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Optimizer
 
 from project.data.batch import Batch
-from project.data.images import load_square, to_rgb, to_square
-from project.errors import CheckpointError, ConfigError
+from project.errors import CheckpointError, ConfigError, DataError
 from project.metrics.classification import SplitScores
 from project.models import build_backbone
 from project.models.multi_view import Views, mean_logits
@@ -272,45 +268,21 @@ class Classifier(Task):
         """Calibrated probabilities, (B, K) float32, of images (B, 3, S, S) uint8."""
         return (mean_logits(self, images, self.tta).float() / self.temperature).softmax(1)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Indices of the inputs (B,) and probabilities (B, K)."""
-        return batch.indices, self.probabilities(batch.images)
-
-    def prediction(self, probabilities: Tensor) -> dict[str, Any]:
-        """One image's answer from its probabilities (K,): label, probability, and the five best in order."""
-        values, classes = probabilities.topk(min(5, len(self.class_names)))
-        best = [[self.class_names[c], v] for c, v in zip(classes.tolist(), values.tolist(), strict=True)]
-        return {"label": best[0][0], "probability": best[0][1], "top5": best}
-
-    @torch.inference_mode()
-    def predict(self, images: Sequence[str | Path | Image.Image | np.ndarray], batch_size: int = 64) -> list[dict]:
-        """Classifies images of any size and mode, as `python -m project predict` does.
-
-        Args:
-            images: paths, PIL images, or arrays (H, W) or (H, W, 3) uint8.
-            batch_size: images at a time.
-
-        Returns:
-            For each image `{"label": str, "probability": float, "top5": [[label, probability], ...]}`.
-
-        Raises:
-            DataError: a file cannot be read as an image.
-        """
-        was_training = self.training
-        self.eval()
+    def answers(self, images: Tensor) -> list[dict[str, Any]]:
+        """See `Task`: `label`, `probability`, and the five best in order."""
+        values, classes = self.probabilities(images).topk(min(5, len(self.class_names)))
         answers = []
-        for first in range(0, len(images), batch_size):
-            squares = np.stack([self._square(image) for image in images[first : first + batch_size]])
-            batch = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
-            answers += [self.prediction(row) for row in self.probabilities(batch).cpu()]
-        self.train(was_training)
+        for row, indices in zip(values.tolist(), classes.tolist(), strict=True):
+            best = [[self.class_names[c], value] for c, value in zip(indices, row, strict=True)]
+            answers.append({"label": best[0][0], "probability": best[0][1], "top5": best})
         return answers
 
-    def _square(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-        if isinstance(image, (str, Path)):
-            return load_square(Path(image), self.image_size, self.center_crop)
-        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
-        return to_square(to_rgb(picture), self.image_size, self.center_crop)
+    def check_data(self, data: Any) -> None:
+        """See `Task`: the classes are the same."""
+        if data.class_names != self.class_names:
+            odd = str(sorted(set(data.class_names) ^ set(self.class_names)))
+            odd = odd if len(odd) <= 80 else odd[:77] + "..."
+            raise DataError(f"data: its classes are not the checkpoint's; they differ in {odd}")
 
 
 def mixed_mean(values: Tensor, batch: Batch, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

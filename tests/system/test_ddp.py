@@ -85,3 +85,28 @@ def test_fit_test_and_predict_with_two_processes(run, in_two, image_tree, fit_op
     for one_row, two_row in zip(*answers, strict=True):
         assert one_row["probability"] == pytest.approx(two_row["probability"], abs=1e-6)
     assert not list((two_root / "p" / "version_0").glob(".*"))
+
+
+def test_a_captioner_in_two_processes(run, in_two, captioned, caption_options, tmp_path):
+    one = ("--trainer.precision", "32-true", "--trainer.accelerator", "cpu", "--trainer.devices", 1)
+    more = ("--model.decoder", '{"embedding_size": 12, "hidden_size": 32, "dropout": 0.1, "bidirectional": true}',
+            "--model.optimizer", "torch.optim.AdamW", "--data.eval_batch_size", 5)  # fmt: skip
+    options = (*more, "--model.optimizer.lr", 0.02, "--trainer.max_epochs", 20, "--name", "alone")
+    assert run(*caption_options(captioned, tmp_path / "runs", *options)) == 0
+    begun = tmp_path / "runs" / "alone" / "version_0" / "checkpoints" / "last.ckpt"
+    options = (*more, "--model.optimizer.lr", 0.001, "--trainer.max_epochs", 1, "--model.init_from", begun)
+    in_two(*caption_options(captioned, tmp_path / "runs", *options))
+    directory = tmp_path / "runs" / "c" / "version_0"
+    path = directory / "checkpoints" / "last.ckpt"
+    with open(directory / "metrics.csv") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert run("validate", "--ckpt_path", path, *one) == 0
+    alone = json.loads((directory / "validate_metrics.json").read_text())
+    assert {name: float(last[name]) for name in alone} == pytest.approx(alone, rel=1e-5)
+
+    assert run("test", "--ckpt_path", path, *one) == 0
+    expected = metrics(directory)
+    in_two("test", "--ckpt_path", path)
+    assert metrics(directory) == pytest.approx(expected, rel=1e-5)
+    assert expected["test/cider_d"] > 1  # it has learned something
+    assert expected["test/distinct_1"] != expected["test/greedy_distinct_1"]

@@ -160,6 +160,31 @@ def test_so_it_does_with_every_method_of_training(run, tmp_path, images, methods
     assert rows == rows_cut
 
 
+DREAMING = {
+    "word by word": ("--model.decoder.bidirectional", "true"),
+    "whole": ("--model.decoder.attention", "none", "--model.decoder.layers", "2"),
+    "sampled": ("--model.decoding.search", "sample", "--model.attention_penalty", "0.1", "--ema.decay", "0.9"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "validating"), [("word by word", 4, False), ("whole", 6, True), ("sampled", 6, True)]
+)
+def test_so_it_does_with_a_captioner(run, tmp_path, captioned, caption_options, kind, step, validating):
+    """With all that is random: dropout, words of its own, captions that are drawn, and augmentation."""
+    more = ("--trainer.max_epochs", 4, "--trainer.log_every_n_steps", 1, "--model.decoder.dropout", 0.5,
+            "--model.scheduled_sampling", '{"probability": 0.5, "epochs": 2}', "--data.captions_per_image", 1,
+            "--data.augment.crop", 2, "--data.augment.flip", "true", "--data.eval_batch_size", 5,
+            "--name", "r", *DREAMING[kind])  # fmt: skip
+    assert run(*caption_options(captioned, tmp_path / "whole", *more)) == 0
+    assert run(*caption_options(captioned, tmp_path / "cut", *more), *stop(step, validating)) == 143
+    assert run(*caption_options(captioned, tmp_path / "cut", *more), "--ckpt_path", "last", *RESUME) == 0
+    weights, rows = outcome(tmp_path / "whole" / "r" / "version_0")
+    weights_cut, rows_cut = outcome(tmp_path / "cut" / "r" / "version_0")
+    assert_same(weights, weights_cut)
+    assert rows == rows_cut
+
+
 def test_resuming_from_the_end_of_an_epoch_is_exact(run, tmp_path, images):
     assert run(*options(tmp_path / "whole", images, "resident")) == 0
     # the schedule's length is the whole run's from the start

@@ -7,19 +7,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from project.data.augmentation import Augmentation
 from project.data.base import ImageDataModule
 from project.data.batch import Batch
 from project.data.captions.batch import CaptionBatch
+from project.data.captions.features import FeatureLoader
 from project.data.captions.samples import CaptionedSamples
 from project.data.captions.tokens import TokenTable
 from project.data.captions.vocabulary import Vocabulary
 from project.data.loaders import Loader
+from project.data.order import EvaluationOrder, TrainingOrder
 from project.data.samples import Split
 from project.errors import ConfigError
 from project.metrics.ptb_tokenizer import ptb_tokenize
@@ -35,10 +40,19 @@ class CaptionDataModule(ImageDataModule, ABC):
         max_words: longer captions are cut; a run says how many of the training captions that concerns.
         captions_per_image: captions of each image in a training batch, or as many as the image with the most has;
             an image with more of them shows others each epoch.
+        cache_features: whether what a frozen network sees in the images is computed once and kept in `cache_dir`, in
+            float16; without augmentation.
         **options: those of `ImageDataModule`.
     """
 
-    def __init__(self, min_count: int = 1, max_words: int = 20, captions_per_image: int = 5, **options: Any) -> None:
+    def __init__(
+        self,
+        min_count: int = 1,
+        max_words: int = 20,
+        captions_per_image: int = 5,
+        cache_features: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         counts = {"min_count": min_count, "max_words": max_words, "captions_per_image": captions_per_image}
         for name, value in counts.items():
@@ -52,6 +66,11 @@ class CaptionDataModule(ImageDataModule, ABC):
         self.min_count = min_count
         self.max_words = max_words
         self.captions_per_image = captions_per_image
+        if cache_features and (self.augment != Augmentation() or self.skip_bad):
+            raise ConfigError("data.cache_features: keeps what is seen in every image as it is; leave out data.augment "
+                              "and data.on_bad_image, or set it to false")  # fmt: skip
+        self.cache_features = cache_features
+        self._features: dict[Split, Path] = {}
         self._words: dict[Split, list[list[list[str]]]] = {}
         self._tables: dict[Split, TokenTable] = {}
         self._rows: dict[Split, tuple[int, Tensor]] = {}
@@ -120,6 +139,25 @@ class CaptionDataModule(ImageDataModule, ABC):
         self._training = super().train_dataloader()
         return self._training
 
+    def images_in_order(self, split: Split) -> Iterator[Tensor]:
+        """All images of a split, (B, 3, S, S) uint8 on the training device, whatever the number of processes."""
+        order = EvaluationOrder(len(self.splits[split]), min(self.eval_batch_size, 64))
+        loader = self._image_loader(split, order)
+        for batch in loader:
+            batch = move_data_to_device(batch, self.trainer.strategy.root_device)
+            yield super().on_after_batch_transfer(batch, 0).images
+        loader.close()
+
+    def use_features(self, split: Split, path: Path) -> None:
+        """From now on, batches of a split hold features from a file of `write_features` in the place of images."""
+        self._features[split] = path
+
+    def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
+        if split not in self._features:
+            return super()._loader(split, order_class)
+        pin_memory = self.trainer.strategy.root_device.type == "cuda"
+        return self._kept(FeatureLoader(self._features[split], self._order(split, order_class), pin_memory))
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Adds the captions to a batch of images."""
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
@@ -140,6 +178,7 @@ class CaptionDataModule(ImageDataModule, ABC):
         super().teardown(stage)
         self._tables.clear()
         self._rows.clear()
+        self._features.clear()
         self._training = None
 
     # ---- how

@@ -13,7 +13,8 @@ from torch import Tensor
 class CaptionBatch(NamedTuple):
     """Images with captions and their place in the split.
 
-    images: (B, 3, S, S) uint8 in 0..255, stored channels-last, as in `project.data.batch.Batch`.
+    images: (B, 3, S, S) uint8 in 0..255, stored channels-last, as in `project.data.batch.Batch`; or with
+        `cache_features` what the network sees in them, (B, L, D) float16.
     tokens: (B, R, T) int64, the words of each caption and END, then PAD. Of an image with fewer than R captions the
         last rows are PAD throughout. (B, 0, 0) in prediction.
     indices: (B,) int64, the sample's index in its split.

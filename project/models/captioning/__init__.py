@@ -1,0 +1,7 @@
+"""Caption networks: an encoder, and one decoder or two that speak in opposite directions."""
+
+from project.models.captioning.decoder import CaptionDecoder, Taught
+from project.models.captioning.encoder import Features, ImageEncoder
+from project.models.captioning.network import CaptionNetwork, DecoderOptions
+
+__all__ = ["CaptionDecoder", "CaptionNetwork", "DecoderOptions", "Features", "ImageEncoder", "Taught"]

@@ -1,0 +1,133 @@
+"""What every caption decoder shares: words in, words out, one step or a whole caption.
+
+Shapes: B images, W hypotheses or R captions of each, T words, V words known, E units of an embedding, H hidden units,
+L places of the grid, D features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from project.models.captioning.cells import LockedDropout
+from project.models.captioning.encoder import Features
+
+
+class Taught(NamedTuple):
+    """What a decoder says of given captions: logits (B, R, T, V), and where it looked, (B, R, T, L), if it attends."""
+
+    logits: Tensor
+    attention: Tensor | None
+
+
+class CaptionDecoder(nn.Module, ABC):
+    """A recurrent network that scores the next word.
+
+    `start` and `step` are what the searches of `project.decoding` ask for.
+
+    Args:
+        vocabulary_size: V.
+        start: the index of the word before the first.
+        embedding_size: E.
+        hidden_size: H.
+        dropout: share of the inputs, outputs and values between stacked layers that is zeroed in training; between
+            layers, of the same ones for all captions of an image.
+        tie_embeddings: whether the output layer uses the words' embeddings (Press and Wolf 2017, arXiv:1608.05859).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        start: int,
+        embedding_size: int,
+        hidden_size: int,
+        dropout: float,
+        tie_embeddings: bool,
+    ) -> None:
+        super().__init__()
+        self.start_token = start
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.dropout = LockedDropout(dropout)
+        self.project = nn.Linear(hidden_size, embedding_size)
+        self.output = nn.Linear(embedding_size, vocabulary_size)
+        nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
+        nn.init.zeros_(self.output.bias)
+        if tie_embeddings:
+            self.output.weight = self.embedding.weight
+
+    @abstractmethod
+    def start(self, features: Features) -> tuple[object, object]:
+        """Memory (B, 1, ...) and context (B, ...) before the first word."""
+
+    @abstractmethod
+    def advance(self, inputs: Tensor, memory: object, context: object) -> tuple[Tensor, Tensor | None, object]:
+        """One step.
+
+        Args:
+            inputs: (B, W, E), embeddings of the newest words.
+            memory: a tree of (B, W, ...).
+            context: a tree of (B, ...).
+
+        Returns:
+            What the next word is told from, (B, W, E); where it looked, (B, W, L), if it attends; the next memory.
+        """
+
+    def step(self, tokens: Tensor, memory: object, context: object) -> tuple[Tensor, object]:
+        """Logits (B, W, V) of the next word and the next memory, from the newest words (B, W) int64."""
+        outputs, _, memory = self.advance(self.embedding(tokens), memory, context)
+        return self.output(outputs), memory
+
+    def forward(self, features: Features, tokens: Tensor, sampling: float = 0.0) -> Taught:
+        """Scores of every word of given captions, each told from the ones before it.
+
+        Args:
+            features: of the images.
+            tokens: (B, R, T) int64, words and the end, padded.
+            sampling: probability that a word before is not the given one but one drawn from the decoder's own scores
+                (scheduled sampling; Bengio et al. 2015, arXiv:1506.03099).
+        """
+        memory, context = self.start(features)
+        memory = expand(memory, tokens.shape[1])
+        before = torch.cat([torch.full_like(tokens[:, :, :1], self.start_token), tokens[:, :, :-1]], dim=2)
+        if sampling:
+            outputs, attention = self._sampled(before, memory, context, sampling)
+        else:
+            outputs, attention = self.unroll(self.dropout(self.embedding(before)), memory, context)
+        return Taught(self.output(self.dropout(outputs)), attention)
+
+    def unroll(self, inputs: Tensor, memory: object, context: object) -> tuple[Tensor, Tensor | None]:
+        """All steps of inputs (B, R, T, E): outputs (B, R, T, E), and where it looked, (B, R, T, L)."""
+        outputs, attention = [], []
+        for step in inputs.unbind(2):
+            output, weights, memory = self.advance(step, memory, context)
+            outputs.append(output)
+            attention.append(weights)
+        return torch.stack(outputs, 2), None if attention[0] is None else torch.stack(attention, 2)
+
+    def _sampled(
+        self, before: Tensor, memory: object, context: object, sampling: float
+    ) -> tuple[Tensor, Tensor | None]:
+        outputs, attention, words = [], [], before[:, :, 0]
+        given = torch.rand(before.shape, device=before.device) >= sampling
+        mask = self.dropout.mask(self.embedding(words))
+        for t in range(before.shape[2]):
+            if t:
+                with torch.no_grad():
+                    odds = self.output(outputs[-1]).float().softmax(dim=2)
+                    drawn = odds.flatten(0, 1).multinomial(1).view_as(words)
+                words = torch.where(given[:, :, t], before[:, :, t], drawn)
+            inputs = self.embedding(words)
+            output, weights, memory = self.advance(inputs if mask is None else inputs * mask, memory, context)
+            outputs.append(output)
+            attention.append(weights)
+        return torch.stack(outputs, 2), None if attention[0] is None else torch.stack(attention, 2)
+
+
+def expand(memory: object, width: int) -> object:
+    """A memory (B, 1, ...) for `width` captions of each image; a view."""
+    if isinstance(memory, Tensor):
+        return memory.expand(-1, width, *memory.shape[2:])
+    return type(memory)(expand(part, width) for part in memory)

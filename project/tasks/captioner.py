@@ -1,0 +1,375 @@
+"""Image captioning.
+
+Shapes: B images of S × S pixels, R captions of each, T words with the end's mark, N hypotheses, L places of the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
+from typing import Any, Self
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+
+from project.data.captions.base import CaptionDataModule
+from project.data.captions.batch import CaptionBatch
+from project.data.captions.vocabulary import PAD, START, Vocabulary
+from project.decoding import Hypotheses
+from project.errors import CheckpointError, ConfigError, DataError
+from project.losses import doubly_stochastic
+from project.metrics.captions import CaptionScores
+from project.metrics.sums import WeightedMean
+from project.models.captioning import CaptionNetwork, DecoderOptions, Features
+from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from project.models.pretrained import load_pretrained
+from project.optim import WarmupCosine
+from project.runs.precision import check_compiler
+from project.tasks.base import Task
+from project.tasks.caption_features import keep_features
+from project.tasks.caption_search import CaptionSearch, Decoding, reverse_words
+from project.tasks.fine_tuning import FineTuner, FineTuning
+
+
+@dataclass(frozen=True)
+class ScheduledSampling:
+    """Words of its own that a captioner learns to go on from (Bengio et al. 2015, arXiv:1506.03099).
+
+    Args:
+        probability: that a word before is one drawn from the captioner's scores instead of the given one, in the end.
+        epochs: over which it rises to that, in equal steps from 0.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    probability: float = 0.0
+    epochs: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ConfigError(f"model.scheduled_sampling.probability: must lie in 0..1; got {self.probability}")
+        if self.epochs < 0:
+            raise ConfigError(f"model.scheduled_sampling.epochs: must be at least 0; got {self.epochs}")
+
+    def at(self, epoch: int) -> float:
+        """The probability in an epoch, counted from 0."""
+        return self.probability * (min(epoch / self.epochs, 1.0) if self.epochs else 1.0)
+
+
+class Captioner(Task):
+    """A CNN that sees and a recurrent network that speaks, trained with cross-entropy.
+
+    Vocabulary, image size and normalisation are hyper-parameters, so a checkpoint needs no data set to caption.
+
+    Args:
+        vocabulary: the words that it knows; the command line takes them from the data.
+        max_words: the most words of a caption in training; likewise.
+        image_size: S in pixels; likewise.
+        backbone: a name in `project.models.BACKBONES`.
+        backbone_options: its own options, such as `width: 64`.
+        weights: pretrained weights of the backbone to start from, by torchvision's name, such as `IMAGENET1K_V2`.
+        mean: of each channel over the training images, in 0..1; ImageNet's by default.
+        std: likewise.
+        decoder: the recurrent part.
+        decoding: how captions are found in validation, test and prediction.
+        label_smoothing: share of the target spread evenly over all words (Szegedy et al. 2015, arXiv:1512.00567).
+        attention_penalty: weight of the doubly stochastic term (Xu et al. 2015), where the decoder attends.
+        scheduled_sampling: see `ScheduledSampling`.
+        fine_tuning: which parts learn, from when on, and how fast: the backbone's stages, and `head`, the decoder.
+        encoder_lr: factor of the learning rate for the backbone.
+        compile: whether the backbone is compiled, in place: a checkpoint does not show it.
+        center_crop: share of the shorter side that evaluation looks at; the command line takes it from the data.
+        optimizer: see `Task`.
+        lr_scheduler: see `Task`.
+        init_from: see `Task`.
+        sam: see `Task`.
+    """
+
+    monitor = "val/cider_d"
+    monitor_mode = "max"
+    identity = (
+        "vocabulary", "max_words", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std", "decoder",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        max_words: int,
+        image_size: int,
+        backbone: str = "small_resnet",
+        backbone_options: dict[str, Any] | None = None,
+        weights: str | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        decoder: DecoderOptions = DecoderOptions(),
+        decoding: Decoding = Decoding(),
+        label_smoothing: float = 0.0,
+        attention_penalty: float = 0.0,
+        scheduled_sampling: ScheduledSampling = ScheduledSampling(),
+        fine_tuning: FineTuning = FineTuning(),
+        encoder_lr: float = 1.0,
+        compile: bool = False,  # noqa: A002  torch's word for it
+        center_crop: float = 1.0,
+        optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-3, weight_decay=0.05),
+        lr_scheduler: LRSchedulerCallable | None = lambda o: WarmupCosine(o, warmup=0.05),
+        init_from: str | None = None,
+        sam: float = 0.0,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, init_from, sam)
+        # a checkpoint holds plain types
+        decoder = DecoderOptions(**decoder) if isinstance(decoder, dict) else decoder
+        decoding = Decoding(**decoding) if isinstance(decoding, dict) else decoding
+        if not vocabulary:
+            raise ConfigError("model.vocabulary: a captioner needs words; got none")
+        if weights and init_from:
+            raise ConfigError("model.weights, model.init_from: both say what to start from; give one of them")
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ConfigError("model.mean, model.std: three numbers each, one a channel, and std above zero")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"model.label_smoothing: must lie in 0..1; got {label_smoothing}")
+        if attention_penalty and decoder.attention == "none":
+            raise ConfigError(
+                "model.attention_penalty: the decoder does not attend; set model.decoder.attention to soft"
+            )
+        for name, value in (("attention_penalty", attention_penalty), ("encoder_lr", encoder_lr)):
+            if value < 0:
+                raise ConfigError(f"model.{name}: must be at least 0; got {value}")
+        self.save_hyperparameters(
+            {
+                "vocabulary": list(vocabulary),
+                "max_words": max_words,
+                "image_size": image_size,
+                "backbone": backbone,
+                "backbone_options": dict(backbone_options or {}),
+                "mean": list(mean),
+                "std": list(std),
+                "decoder": asdict(decoder),
+                "decoding": asdict(decoding) | {"ensemble": list(decoding.ensemble)},
+                "label_smoothing": label_smoothing,
+                "center_crop": center_crop,
+            },
+            logger=False,
+        )
+        self.vocabulary = Vocabulary(vocabulary)
+        self.image_size = image_size
+        self.center_crop = center_crop
+        self.normalize = Normalize(list(mean), list(std))
+        self.network = CaptionNetwork(len(self.vocabulary), START, image_size, backbone, backbone_options, decoder)
+        self.network.encoder.to(memory_format=torch.channels_last)
+        self.weights = weights
+        self.encoder_lr = encoder_lr
+        self.compiles = compile
+        self.label_smoothing = label_smoothing
+        self.attention_penalty = attention_penalty
+        self.scheduled_sampling = scheduled_sampling
+        stages = self.network.encoder.network.stages
+        self.fine_tuner = FineTuner(
+            SimpleNamespace(stages=stages, pool=torch.nn.Identity(), head=self.network.decoders), fine_tuning
+        )
+        self.search = CaptionSearch([self.network], decoding, max_words)
+        self._others: list[Captioner] = []
+        self.scores = torch.nn.ModuleDict({name: CaptionScores() for name in ("val", "test", "greedy")})
+        self.means = torch.nn.ModuleDict({name: WeightedMean() for name in ("loss", "cut_rate")})
+
+    # ---- before training
+
+    def setup(self, stage: str) -> None:
+        """Takes pretrained weights, freezes, compiles, and opens the other networks of an ensemble."""
+        if self.weights and self.trainer.ckpt_path is None:
+            if stage != "fit":
+                raise CheckpointError(f"model.weights: {self.weights} says no words; give a checkpoint of a captioner "
+                                      "with --ckpt_path")  # fmt: skip
+            found = load_pretrained(self.network.encoder.network, self.hparams["backbone"], self.weights)
+            rank_zero_info(found.message)
+        super().setup(stage)
+        if stage == "fit":
+            if self.network.encoder.note:
+                rank_zero_info(self.network.encoder.note)
+            self.fine_tuner.freeze_for_good()
+        if stage == "test":
+            known = getattr(self.trainer.datamodule, "training_captions", None)
+            self.scores.update({name: CaptionScores(known) for name in ("test", "greedy")})
+        if self.compiles:
+            check_compiler(self.trainer.strategy.root_device)
+            self.network.encoder.compile()
+        self._open_ensemble()
+
+    def _open_ensemble(self) -> None:
+        self._others = []
+        for path in self.search.decoding.ensemble:
+            other = Captioner.load_from_checkpoint(path, map_location=self.device)
+            for name in ("vocabulary", "image_size", "center_crop"):
+                if other.hparams[name] != self.hparams[name]:
+                    raise CheckpointError(f"model.decoding.ensemble: {path}: its {name} is another one; networks that "
+                                          "speak together need the same")  # fmt: skip
+            if len(other.network.decoders) != len(self.network.decoders):
+                raise CheckpointError(f"model.decoding.ensemble: {path}: one of them is bidirectional, the other not")
+            self._others.append(other)
+        networks = [self.network, *(other.network for other in self._others)]
+        self.search = CaptionSearch(networks, self.search.decoding, self.hparams["max_words"])
+
+    def on_fit_start(self) -> None:
+        """Computes the features of a frozen encoder once, where the data are asked to keep them."""
+        data = getattr(self.trainer, "datamodule", None)
+        if getattr(data, "cache_features", False):
+            keep_features(self, data)
+
+    def lr_scale(self, name: str) -> float:
+        """See `FineTuning.layer_decay` and `encoder_lr`."""
+        inside = name.removeprefix("network.encoder.network.")
+        if inside == name:
+            return 1.0
+        return self.encoder_lr * self.fine_tuner.lr_scale(inside)
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if mode:
+            self.fine_tuner.set_modes()
+        return self
+
+    def on_train_start(self) -> None:
+        """Freezes what the epoch asks for, also where a run is resumed in the middle of it."""
+        super().on_train_start()
+        self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Freezes and unfreezes."""
+        self.fine_tuner.set_epoch(self.current_epoch, save_work=self.trainer.world_size == 1)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Keeps the optimizer from what is frozen for now."""
+        self.fine_tuner.drop_gradients()
+
+    def check_data(self, data: Any) -> None:
+        """See `Task`: its images have captions."""
+        if not isinstance(data, CaptionDataModule):
+            raise DataError(f"data: {type(data).__name__} has no captions; name a set that has, such as CaptionTable")
+
+    # ---- training and evaluation
+
+    def forward(self, images: Tensor) -> Features:
+        """Features of images (B, 3, S, S) uint8; of kept ones, (B, L, D) float16, they are these."""
+        dtype = self.network.decoders[0].embedding.weight.dtype  # of a network that is all in 16 bits
+        if images.is_floating_point():
+            grid = images.to(dtype)
+            return Features(grid, grid.mean(1))
+        return self.network.encode(self.normalize(images).to(dtype))
+
+    def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        features = self(batch.images)
+        loss, penalty = self._shared_step(features, batch.tokens, self.scheduled_sampling.at(self.current_epoch))
+        self.count_batch(len(batch.images), loss)
+        return loss + penalty
+
+    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Any]:
+        """Captions one batch by the configured search, and adds it to the metrics."""
+        return self._evaluation_step(batch, "val")
+
+    def test_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Any]:
+        """Likewise, and greedily beside it."""
+        return self._evaluation_step(batch, "test")
+
+    def _shared_step(self, features: Features, tokens: Tensor, sampling: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of a word in nats, the sum of both directions', and the weighted attention penalty."""
+        words = tokens != PAD
+        loss, penalty = torch.zeros((), device=tokens.device), torch.zeros((), device=tokens.device)
+        for direction, decoder in enumerate(self.network.decoders):
+            told = reverse_words(tokens, words.sum(2) - 1) if direction else tokens
+            taught = decoder(features, told, sampling)
+            loss = loss + functional.cross_entropy(
+                taught.logits.flatten(0, 2).float(),
+                told.flatten(),
+                ignore_index=PAD,
+                label_smoothing=self.label_smoothing,
+            )
+            if self.attention_penalty and taught.attention is not None:
+                penalty = penalty + self.attention_penalty * doubly_stochastic(taught.attention, words)
+        return loss, penalty
+
+    def _evaluation_step(self, batch: CaptionBatch, stage: str) -> dict[str, Any]:
+        features = self(batch.images)
+        loss, _ = self._shared_step(features, batch.tokens)
+        self.means["loss"].update(loss, (batch.tokens != PAD).sum())
+        every = self._all_features(batch.images, features)
+        ids = batch.indices.tolist()
+        # training's random numbers go on as if nothing had been drawn here, also where validation is run again
+        generator = torch.Generator(self.device).manual_seed((torch.initial_seed() + ids[0]) % 2**63)
+        found = self.search(every, generator=generator)
+        self.means["cut_rate"].update((~found.finished).float().mean(), len(batch.images))
+        captions = self._texts(found)
+        self.scores[stage].update(captions, batch.references, ids)
+        if stage == "test":
+            self.scores["greedy"].update(self._texts(self.search(every, greedy=True)), batch.references, ids)
+        return {"captions": captions}
+
+    def _all_features(self, images: Tensor, own: Features) -> list[Features]:
+        if len(self._others) < len(self.search.decoding.ensemble):  # from Python, where no Trainer sets up
+            self._open_ensemble()
+        return [own, *(other.to(images.device).eval()(images) for other in self._others)]
+
+    def _texts(self, found: Hypotheses) -> list[str]:
+        """The best caption of each image."""
+        return [" ".join(self.vocabulary.decode(hypotheses[0])) for hypotheses in found.word_ids()]
+
+    def on_validation_epoch_end(self) -> None:
+        """Records the validation metrics."""
+        self._record_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Records the test metrics, and those of greedy search beside them."""
+        self._record_scores("test")
+
+    def _record_scores(self, stage: str) -> None:
+        values = {name: metric.compute().item() for name, metric in self.means.items()}
+        values |= self.scores[stage].compute()
+        if stage == "test":
+            values |= {f"greedy_{name}": value for name, value in self.scores["greedy"].compute().items()}
+        self.record({f"{stage}/{name}": value for name, value in values.items()})
+        for metric in (*self.means.values(), *self.scores.values()):
+            metric.reset()
+
+    # ---- prediction
+
+    def answers(self, images: Tensor) -> list[dict[str, Any]]:
+        """See `Task`: `caption`, `log_probability`, `finished`, `words` with theirs, and the `alternatives`."""
+        features = self._all_features(images, self(images))
+        found = self.search(features, self.search.decoding.num_hypotheses)
+        attention = self.network.decoders[0](features[0], found.tokens[:, :1]).attention
+        ids, log_probs = found.word_ids(), found.log_probs.tolist()
+        sums, scores = found.log_probability.tolist(), found.scores.tolist()
+        finished, lengths = found.finished.tolist(), found.lengths.tolist()
+        maps = None if attention is None else (255 * attention[:, 0] / attention[:, 0].amax(2, keepdim=True)).byte()
+        answers = []
+        for image, hypotheses in enumerate(ids):
+            each = [
+                {
+                    "caption": " ".join(self.vocabulary.decode(words)),
+                    "log_probability": sums[image][n],
+                    "score": scores[image][n],
+                    "finished": finished[image][n],
+                }
+                for n, words in enumerate(hypotheses)
+                if lengths[image][n]
+            ]
+            said = zip(self.vocabulary.decode(hypotheses[0]), log_probs[image][0], strict=False)
+            answer = {name: value for name, value in each[0].items() if name != "score"}
+            answer["words"] = [{"word": word, "log_probability": value} for word, value in said]
+            answer["alternatives"] = each
+            if maps is not None:
+                encoder = self.network.encoder
+                answer["_attention"] = {
+                    "height": encoder.height,
+                    "width": encoder.width,
+                    "crop": self.center_crop,
+                    "maps": maps[image, : len(answer["words"])].tolist(),
+                }
+            answers.append(answer)
+        return answers
