@@ -1,0 +1,82 @@
+"""Trains two recipes with the same seeds, and says whether one is better.
+
+    python scripts/compare.py configs/distiller/digits.yaml configs/classifier/digits.yaml --seeds 5
+    python scripts/compare.py A.yaml A.yaml --b "--model.sam 0.05" --metric test/accuracy -- --data.root DIR
+
+Prints each seed, mean ± standard deviation of both, the paired difference with its 95 % confidence interval, and the
+p-value of the paired t-test. What stands after `--` is given to both; `--a` and `--b` to one. Each run is an ordinary run
+directory below `--root`; those that are finished are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+# so that `python scripts/compare.py` finds the project without installing it
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from project.analysis.comparison import compare
+from project.cli import main as project_main
+from project.errors import ConfigError, did_you_mean, one_line_for_mistakes
+from project.runs.directory import find_runs
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Trains, tests and compares."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    own, common = arguments, []
+    if "--" in arguments:
+        own, common = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config_a")
+    parser.add_argument("config_b")
+    parser.add_argument("--a", default="", metavar="OPTIONS", help="further options of the first")
+    parser.add_argument("--b", default="", metavar="OPTIONS", help="of the second")
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="0 to N - 1 (5)")
+    parser.add_argument("--metric", default="test/accuracy")
+    parser.add_argument("--root", default="runs/compare", help="where the runs lie (runs/compare)")
+    options = parser.parse_args(own)
+    if options.seeds < 2:
+        parser.error("--seeds: two or more are needed to see a spread")
+    results: dict[str, list[float]] = {"a": [], "b": []}
+    with one_line_for_mistakes():
+        for config in (options.config_a, options.config_b):
+            if not Path(config).is_file():
+                raise ConfigError(f"{config}: there is no such configuration file")
+        for seed in range(options.seeds):
+            for name, config, more in (("a", options.config_a, options.a), ("b", options.config_b, options.b)):
+                chosen = ["--config", config, *common, *shlex.split(more)]
+                # other options, or another text of the configuration, are another run
+                digest = sha256(f"{Path(config).read_text()}{chosen[2:]}".encode()).hexdigest()[:8]
+                run = f"{Path(config).stem}-{digest}-seed{seed}"
+                results[name].append(_measure([*chosen, "--seed", str(seed)], options.root, run, options.metric))
+            print(f"seed {seed}: {results['a'][-1]:.4f}  {results['b'][-1]:.4f}", flush=True)
+    found = compare(results["a"], results["b"])
+    print(f"A {options.config_a} {options.a}: {found.mean_a:.4f} ± {found.deviation_a:.4f}")
+    print(f"B {options.config_b} {options.b}: {found.mean_b:.4f} ± {found.deviation_b:.4f}")
+    low, high = found.interval
+    print(f"B - A: {found.difference:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], p = {found.p_value:.4f}")
+
+
+def _measure(options: list[str], root: str, name: str, metric: str) -> float:
+    """The metric of a run, which is trained and tested unless it has been."""
+    where = ["--trainer.default_root_dir", root, "--name", name]
+    if not any(run.finished for run in find_runs(root, name)):
+        project_main(["fit", *options, *where, "--ckpt_path", "auto"])
+    run = next(run for run in reversed(find_runs(root, name)) if run.finished)
+    file = run.path / "test_metrics.json"
+    if not file.exists():
+        project_main(["test", *options, *where, "--ckpt_path", "best"])
+    metrics = json.loads(file.read_text())
+    if metric not in metrics:
+        raise ConfigError(f"--metric: there is no '{metric}'; {did_you_mean(metric, metrics)}")
+    return metrics[metric]
+
+
+if __name__ == "__main__":
+    main()
