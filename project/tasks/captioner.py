@@ -126,7 +126,8 @@ class Captioner(Task):
         decoder = DecoderOptions(**decoder) if isinstance(decoder, dict) else decoder
         decoding = Decoding(**decoding) if isinstance(decoding, dict) else decoding
         if not vocabulary:
-            raise ConfigError("model.vocabulary: a captioner needs words; got none")
+            raise ConfigError("model.vocabulary: a captioner needs words; got none; name data with captions, such as "
+                              "--data CaptionTable")  # fmt: skip
         if weights and init_from:
             raise ConfigError("model.weights, model.init_from: both say what to start from; give one of them")
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:

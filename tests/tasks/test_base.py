@@ -96,8 +96,8 @@ def test_no_class_of_anything_but_torch_is_named_in_a_checkpoint(trained):
 @pytest.mark.parametrize("cls", [Classifier, Task])
 def test_another_tasks_checkpoint_is_refused(trained, tmp_path, cls):
     checkpoint = read_checkpoint(trained / "checkpoints" / "last.ckpt")
-    torch.save(checkpoint | {"task": "Captioner"}, tmp_path / "c.ckpt")
-    with pytest.raises(CheckpointError, match="holds a Captioner"):
+    torch.save(checkpoint | {"task": "Painter"}, tmp_path / "c.ckpt")
+    with pytest.raises(CheckpointError, match="holds a Painter"):
         cls.load_from_checkpoint(tmp_path / "c.ckpt")
 
 

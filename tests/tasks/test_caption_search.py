@@ -287,14 +287,16 @@ def test_what_is_not_there_has_no_words():
     """With fewer captions than are asked for, the places of those that were said twice stay empty."""
     built = network(True)
     features = seen(built)
-    decoding = Decoding(beam_size=12, max_words=1, min_words=1, unknown_words=False)  # three words, and three of two
-    found = CaptionSearch([built], decoding, MAX_WORDS)(features, 12)
+    # three words with an end, and nine pairs without: each direction finds all of them
+    decoding = Decoding(beam_size=15, max_words=1, min_words=1, unknown_words=False)
+    found = CaptionSearch([built], decoding, MAX_WORDS)(features, 15)
     for image in range(IMAGES):
         expected = chosen([built], features, image, decoding)
         captions = found_captions(found, image)
-        assert captions == [caption for _, caption in expected[:12]]
-        assert len(set(captions)) == len(captions)
+        assert captions == [caption for _, caption in expected]
+        assert len(set(captions)) == len(captions) == 12
     empty = found.lengths == 0
+    assert empty.sum() == 3 * IMAGES
     assert (found.scores.isinf() == empty).all()
     assert not found.finished[empty].any()
     assert all(not words for words, gone in zip(
