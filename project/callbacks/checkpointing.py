@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.errors import ConfigError, did_you_mean
+from project.runs.checkpoints import AtomicCheckpointIO, read_checkpoint
 from project.runs.directory import RunDirectory
 
 _CLOCK_STEPS = 20  # batches between looks at the clock, which processes must agree on
@@ -101,6 +102,7 @@ class SaveCheckpoints(Checkpoint):
         if self.best_value is None or (value >= self.best_value if self.mode == "max" else value <= self.best_value):
             self.best_value, self.best_step = value, trainer.global_step
             self._save(trainer, "best")
+            self._export(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the last; Lightning calls this after the module's own `on_train_epoch_end`."""
@@ -135,6 +137,13 @@ class SaveCheckpoints(Checkpoint):
             else:
                 raise
 
+    def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What the task makes of its best checkpoint, beside it."""
+        if trainer.is_global_zero and hasattr(pl_module, "exports"):
+            exports = pl_module.exports(read_checkpoint(self.run.checkpoints / "best.ckpt"))
+            for name, content in exports.items():
+                AtomicCheckpointIO().save_checkpoint(content, self.run.checkpoints / name)
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """A validation that was broken off is run again from its start: its metrics are not in the checkpoint."""
         if self._restart_validation:
@@ -146,7 +155,7 @@ class SaveCheckpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far, so that a resumed run does not forget it."""
-        return {"best_value": self.best_value, "best_step": self.best_step}
+        return {"monitor": self.monitor, "best_value": self.best_value, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it back."""

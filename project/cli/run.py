@@ -23,6 +23,7 @@ from project.callbacks.progress import progress_callbacks
 from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.cli.command import Command, read_command
+from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data.base import find_inputs
 from project.errors import CheckpointError, ConfigError, UserError
 from project.runs.checkpoints import AtomicCheckpointIO
@@ -58,9 +59,12 @@ def run_command(args: list[str]) -> None:
 
 def _run(command: Command) -> None:
     quiet_lightning()
+    teachers = _train_teachers(command)
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
     seed_everything(command.config.seed, workers=True, verbose=False)
     objects = _instantiate(command)
+    if teachers:
+        objects.model.replace_teachers(teachers)
     _check_identity(command, objects.model, objects.data)
     run, is_new = _run_directory(command)
     try:
@@ -77,6 +81,18 @@ def _run(command: Command) -> None:
         raise
     if run and trainer.is_global_zero:
         _conclude(command, run, trainer)
+
+
+def _train_teachers(command: Command) -> dict[str, str]:
+    """Trains those that are configurations, unless they are trained; the run of each by its configuration."""
+    runs = teachers_of_checkpoint(command)
+    for source, teaching in teachers_to_train(command).items():
+        run = finished_run(teaching)
+        if run is None:
+            _run(teaching)
+            run = finished_run(teaching)
+        runs[source] = str(run)
+    return runs
 
 
 def _instantiate(command: Command) -> Namespace:

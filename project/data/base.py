@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.data.augmentation import Augmentation
+from project.data.batch import Batch
 from project.data.images import find_images, is_image_name, shorter_sides
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
@@ -239,6 +242,15 @@ class ImageDataModule(LightningDataModule):
         return self._kept(
             StreamingLoader(samples, task.image_size, order, workers, self.seed, center_crop=task.center_crop)
         )
+
+    def batches_in_order(self, split: Split) -> Iterator[Batch]:
+        """All samples of a split as they are, on the training device, whatever the number of processes."""
+        order = EvaluationOrder(len(self.splits[split]), self.eval_batch_size)
+        loader = self._image_loader(split, order)
+        for batch in loader:
+            batch = move_data_to_device(batch, self.trainer.strategy.root_device)
+            yield ImageDataModule.on_after_batch_transfer(self, batch, 0)
+        loader.close()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Ends a streamed batch on the device; a resident one is ready."""

@@ -12,11 +12,11 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor
 
-P = ParamSpec("P")
+_P = ParamSpec("_P")
 _LOWEST_LOGIT = -1e15  # far below any logit, and its square is still a float32
 
 
-def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def full_precision(loss: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
     """Decorates a loss: its floats become float32 (float64 stays), and autocast is off inside.
 
     Sums of squares overflow float16 from 65,504 on, and bfloat16 has three digits, fewer than the softmax of a high
@@ -27,7 +27,7 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """
 
     @wraps(loss)
-    def widened(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def widened(*args: _P.args, **kwargs: _P.kwargs) -> Tensor:
         devices = [device for value in (*args, *kwargs.values()) for device in _devices(value)]
         with torch.autocast(devices[0], enabled=False):
             return loss(*map(_widen, args), **{name: _widen(value) for name, value in kwargs.items()})
@@ -36,7 +36,7 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 
 def log_probs(logits: Tensor, temperature: float) -> Tensor:
-    """log softmax(logits / temperature), (B, K), all finite.
+    """The logarithm of softmax(logits / temperature), (B, K), all of it finite.
 
     Of log-probabilities it makes those at that temperature, and -inf, which a mean of several teachers' probabilities
     may give, counts as a finite logit whose probability is 0.

@@ -3,5 +3,6 @@
 from project.tasks.base import Task
 from project.tasks.captioner import Captioner
 from project.tasks.classifier import Classifier
+from project.tasks.distiller import Distiller
 
-__all__ = ["Captioner", "Classifier", "Task"]
+__all__ = ["Captioner", "Classifier", "Distiller", "Task"]

@@ -58,7 +58,7 @@ def _grids(task: Task, data: CaptionDataModule, split: str) -> Iterator[Tensor]:
     encoder = task.network.encoder
     was_training = encoder.training
     encoder.eval()
-    for images in data.images_in_order(split):
+    for batch in data.batches_in_order(split):
         with task.trainer.precision_plugin.forward_context():
-            yield task(images).grid
+            yield task(batch.images).grid
     encoder.train(was_training)

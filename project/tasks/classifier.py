@@ -214,13 +214,15 @@ class Classifier(Task):
         """Adds one batch to the test metrics."""
         self._evaluation_step(batch, "test")
 
-    def _evaluation_step(self, batch: Batch, stage: str) -> None:
+    def _evaluation_step(self, batch: Batch, stage: str) -> Tensor:
+        """Adds a batch to the metrics; returns its logits."""
         fitting = self.trainer.state.fn == "fit"
         loss, logits = self._shared_step(batch, None if fitting else self.tta)
         # a weighted cross-entropy is divided by the weights of its samples, not by their number
         weight = len(batch.labels) if self.loss_weights is None else self.loss_weights[batch.labels].sum()
         temperature = None if fitting else self.temperature
         self.metrics[f"{stage}_metrics"].update(loss, weight, logits, batch.labels, temperature)
+        return logits
 
     def _shared_step(self, batch: Batch, views: Views | None = None) -> tuple[Tensor, Tensor]:
         """Mean loss and logits (B, K)."""

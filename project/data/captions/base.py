@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
@@ -138,15 +137,6 @@ class CaptionDataModule(ImageDataModule, ABC):
         """See the base class."""
         self._training = super().train_dataloader()
         return self._training
-
-    def images_in_order(self, split: Split) -> Iterator[Tensor]:
-        """All images of a split, (B, 3, S, S) uint8 on the training device, whatever the number of processes."""
-        order = EvaluationOrder(len(self.splits[split]), min(self.eval_batch_size, 64))
-        loader = self._image_loader(split, order)
-        for batch in loader:
-            batch = move_data_to_device(batch, self.trainer.strategy.root_device)
-            yield super().on_after_batch_transfer(batch, 0).images
-        loader.close()
 
     def use_features(self, split: Split, path: Path) -> None:
         """From now on, batches of a split hold features from a file of `write_features` in the place of images."""

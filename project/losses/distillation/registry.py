@@ -26,8 +26,8 @@ from project.losses.kd import kd
 from project.losses.pkt import pkt
 from project.losses.review_kd import ReviewKD
 from project.losses.rkd import rkd
-from project.losses.simkd import SimKD
 from project.losses.similarity import similarity
+from project.losses.simkd import SimKD
 from project.losses.vid import VID
 
 INPUTS = (
@@ -127,7 +127,7 @@ def _wanted(option: str, default: Any, value: Any) -> str | None:
     """What the option must be, if the value is not that. Its kind is its default's."""
     if default is None:  # of a stage
         if option.endswith("stages"):
-            good = isinstance(value, list) and value and all(isinstance(stage, str) for stage in value)
+            good = isinstance(value, (list, tuple)) and value and all(isinstance(stage, str) for stage in value)
             return None if value is None or good else "a list of stages"
         return None if value is None or isinstance(value, str) else "the name of a stage"
     if isinstance(default, bool):

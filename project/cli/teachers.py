@@ -1,0 +1,72 @@
+"""Teachers that are configurations: trained before their student, once, each in a run directory of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from project.cli.command import Command, read_command
+from project.runs.directory import find_runs, find_unfinished
+
+_SHARED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
+"""What a teacher takes from the student's trainer, where its own configuration does not say it."""
+
+
+def teachers_to_train(command: Command) -> dict[str, Command]:
+    """The commands that train the student's teachers, by the configuration that stands for each.
+
+    A teacher learns from the student's data, as far as its own configuration does not say otherwise.
+    """
+    configs = [source for source in _sources(command.config.model.init_args.get("teacher")) if _is_config(source)]
+    if not configs or command.verb != "fit":
+        return {}
+    student = command.plain_config()
+    data: dict[str, Any] = student["data"]
+    options = {name: value for name, value in data.get("init_args", {}).items() if name not in ("seed", "predict")}
+    under = {
+        "data": {**data, "init_args": options},
+        "trainer": {name: value for name, value in student["trainer"].items() if name in _SHARED},
+        "seed": student["seed"],
+        "progress": student["progress"],
+    }
+    return {source: _command(source, under, command.root) for source in configs}
+
+
+def teachers_of_checkpoint(command: Command) -> dict[str, str]:
+    """The runs that the checkpoint's student learned from, by the configurations that stand for them now."""
+    if command.verb == "fit" or command.checkpoint is None:
+        return {}
+    given = _sources(command.config.model.init_args.get("teacher"))
+    saved = _sources(command.checkpoint["hyper_parameters"].get("teacher"))
+    return {source: run for source, run in zip(given, saved, strict=False) if _is_config(source)}
+
+
+def _sources(given: str | list[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else given or []
+
+
+def _is_config(source: str) -> bool:
+    return Path(source).suffix in (".yaml", ".yml")
+
+
+def finished_run(command: Command) -> Path | None:
+    """The newest run that this very configuration has finished."""
+    config = command.plain_config()
+    for run in reversed(find_runs(command.root, command.name)):
+        if run.finished and run.read_config() == config:
+            return run.path
+    return None
+
+
+def _command(source: str, under: dict[str, Any], root: str) -> Command:
+    own = ["--name", f"teacher-{Path(source).stem}", "--trainer.default_root_dir", root]
+    args = ["--config", json.dumps(under), "--config", source, *own]
+    command = read_command(["fit", *args])
+    if finished_run(command) is None:
+        rank_zero_info(f"teacher: {source} is trained first, in {Path(root, command.name)}")
+        if unfinished := find_unfinished(command.plain_config(), root, command.name):
+            return read_command(["fit", *args, "--ckpt_path", str(unfinished)])
+    return command

@@ -1,0 +1,243 @@
+"""Teacher–student distillation of classifiers.
+
+Shapes: B images of S × S pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from project.data.batch import Batch
+from project.errors import CheckpointError, ConfigError
+from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Targets
+from project.metrics.sums import WeightedMean
+from project.tasks.classifier import Classifier, mixed_mean
+from project.tasks.teacher import Teacher, open_teacher
+
+_LOSSES = "distillation"
+_OWN = ("teacher", "losses", "label_weight", "compile_teacher", "allowed_drop")
+
+
+class Distiller(Classifier):
+    """A classifier, the student, that learns from labels and from a teacher.
+
+    All options of `Classifier` are the student's. A checkpoint holds the student alone, with what the losses have
+    learned beside it; `checkpoints/student.ckpt` is the best student as a plain `Classifier`.
+
+    Args:
+        class_names: see `Classifier`.
+        image_size: see `Classifier`.
+        teacher: a checkpoint, a run's folder, pretrained weights (`BACKBONE:WEIGHTS`), or a classifier's configuration,
+            which `fit` trains first; of several, the mean of their probabilities.
+        losses: what the student learns from the teacher, added up; by default `kd`.
+        label_weight: what the cross-entropy with the labels is multiplied by: as published 0.1 beside `kd`, and 1
+            beside losses of features.
+        compile_teacher: whether the teacher is compiled.
+        allowed_drop: how far the teacher's accuracy on the validation split, measured at the start, may lie below the
+            one that its checkpoint recorded: more is a sign of other data, classes or preprocessing.
+        **options: those of `Classifier`.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        image_size: int,
+        teacher: str | list[str],
+        losses: list[LossTerm] | None = None,
+        label_weight: float = 0.1,
+        compile_teacher: bool = False,
+        allowed_drop: float = 0.05,
+        **options: Any,
+    ) -> None:
+        super().__init__(class_names, image_size, **options)
+        if label_weight < 0:
+            raise ConfigError(f"model.label_weight: must be at least 0; got {label_weight}")
+        if losses is not None and not losses:
+            raise ConfigError("model.losses: name one or more, such as kd; without any, train a Classifier")
+        self.hparams.update({"teacher": teacher, "label_weight": label_weight})
+        self.terms = [LossTerm("kd")] if losses is None else list(losses)
+        self.label_weight = label_weight
+        self.compile_teacher = compile_teacher
+        self.allowed_drop = allowed_drop
+        self.sources = [teacher] if isinstance(teacher, str) else list(teacher)
+        self.distillation: DistillationLosses | None = None
+        self._teacher: Teacher | None = None
+        self._restored: dict[str, Tensor] | None = None
+        self.beside = torch.nn.ModuleDict({name: WeightedMean() for name in ("teacher_accuracy", "agreement")})
+
+    def replace_teachers(self, runs: dict[str, str]) -> None:
+        """Puts trained runs in the place of the configurations that they were trained by."""
+        self.sources = [runs.get(source, source) for source in self.sources]
+        self.hparams["teacher"] = self.sources[0] if len(self.sources) == 1 else self.sources
+
+    # ---- before training
+
+    def setup(self, stage: str) -> None:
+        """Opens the teacher, and builds the losses between its outputs and the student's."""
+        super().setup(stage)
+        if self.compiles:
+            self.network.forward_with_stages = torch.compile(self.network.forward_with_stages)
+        answers_through_teacher = any(term.name == "simkd" for term in self.terms)
+        if stage == "predict" and not answers_through_teacher:
+            return
+        members = [open_teacher(source, self.class_names, self.image_size) for source in self.sources]
+        self._teacher = Teacher(members, self.class_names)
+        if stage == "fit" or answers_through_teacher:
+            self._build_losses(self._teacher)
+
+    def _build_losses(self, teacher: Teacher) -> None:
+        network = self.network
+        student = Shapes(len(self.class_names), network.num_features, network.stage_shapes(self.image_size))
+        of_teacher = teacher.shapes._replace(num_classes=len(self.class_names))
+        data = getattr(self.trainer.datamodule, "splits", {}) if self.trainer.state.fn == "fit" else {}
+        num_samples = len(data["train"]) if "train" in data else None
+        self.distillation = DistillationLosses(self.terms, student, of_teacher, num_samples, teacher.head)
+        augment = getattr(self.trainer.datamodule, "augment", None)
+        if augment is not None and augment.mixes and self.distillation.needs_labels:
+            names = " and ".join(self.distillation.needs_labels)
+            raise ConfigError(f"model.losses: {names} needs one label an image, and mixed images have two; set "
+                              "data.augment.mixup and cutmix to 0")  # fmt: skip
+        if self._restored is not None:
+            self.distillation.load_state_dict(self._restored)
+
+    def on_fit_start(self) -> None:
+        """Puts the teacher on the device, and measures it on the validation split."""
+        super().on_fit_start()
+        self._ready()
+        accuracy = self._measure_teacher()
+        rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {accuracy:.4f} on the validation split")
+        recorded = self._teacher.recorded_accuracy
+        if len(recorded) == 1 and recorded[0] is not None and accuracy < recorded[0] - self.allowed_drop:
+            raise CheckpointError(f"model.teacher: {self.sources[0]} has an accuracy of {accuracy:.4f} on the validation "
+                                  f"split, and recorded {recorded[0]:.4f} when it was trained; are data, classes and image "
+                                  "size the same? If so, raise model.allowed_drop")  # fmt: skip
+
+    def on_validation_start(self) -> None:
+        """See the base class; the command `validate` has not met the teacher yet."""
+        super().on_validation_start()
+        self._ready()
+
+    def on_test_start(self) -> None:
+        """Puts the teacher on the device."""
+        self._ready()
+
+    def _ready(self) -> None:
+        self._teacher.to(self.device)
+        if self.compile_teacher:
+            self._teacher.compile()
+            self.compile_teacher = False
+
+    def _measure_teacher(self) -> float:
+        right, count = torch.zeros((), device=self.device), 0
+        for batch in self.trainer.datamodule.batches_in_order("val"):
+            with self.trainer.precision_plugin.forward_context():
+                right += (self._teacher(batch.images).logits.argmax(1) == batch.labels).sum()
+            count += len(batch.labels)
+        return (right / count).item()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (B, K), of images (B, 3, S, S) uint8: with `simkd` those of the teacher's classifier."""
+        if not any(term.name == "simkd" for term in self.terms):
+            return super().forward(images)
+        if self.distillation is None:
+            raise CheckpointError("model.losses: with simkd the student answers through the teacher's classifier; give "
+                                  "the run to `python -m project`, which opens both")  # fmt: skip
+        return self.distillation.student_logits(self._student(images))
+
+    def _student(self, images: Tensor) -> Outputs:
+        normalized = self.normalize(images).to(self.network.head.weight.dtype)
+        maps, features, logits = self.network.forward_with_stages(normalized)
+        kept = {name: maps[name] for name in self.distillation.needs_stages.student}
+        return Outputs(logits, features, kept)
+
+    # ---- training and evaluation
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy with the labels and the losses of the teacher, weighted."""
+        student = self._student(batch.images)
+        teacher = self._teacher(batch.images, self.distillation.needs_stages.teacher)
+        logits = self.distillation.student_logits(student)
+        epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)
+        taught = self.distillation(student, teacher, Targets(batch.labels, batch.indices), epoch)
+        labels = self._loss(logits, batch)
+        loss = self.label_weight * labels + taught.total
+        self._count(batch, loss, logits.detach(), teacher.logits, labels, taught)
+        return loss
+
+    def _count(
+        self, batch: Batch, loss: Tensor, logits: Tensor, teacher_logits: Tensor, labels: Tensor, taught: Any
+    ) -> None:
+        """Adds to the epoch's means, without waiting for the device."""
+        guess = logits.argmax(1)
+        right = mixed_mean(guess, batch, lambda guess, labels: (guess == labels).float())
+        divergence = torch.nn.functional.kl_div(
+            logits.float().log_softmax(1), teacher_logits.float().log_softmax(1), reduction="batchmean", log_target=True
+        )
+        means = {
+            "accuracy": right.mean(),
+            "agreement": (guess == teacher_logits.argmax(1)).float().mean(),
+            "teacher_kl": divergence,
+            "loss_labels": labels,
+            "weighted_labels": self.label_weight * labels,
+        }
+        means |= {f"loss_{name}": value for name, value in taught.raw.items()}
+        means |= {f"weighted_{name}": value.detach() for name, value in taught.weighted.items()}
+        self.count_batch(len(batch.labels), loss, **means)
+
+    def _evaluation_step(self, batch: Batch, stage: str) -> Tensor:
+        logits = super()._evaluation_step(batch, stage)
+        teacher, student = self._teacher(batch.images).logits.argmax(1), logits.argmax(1)
+        self.beside["teacher_accuracy"].update((teacher == batch.labels).float().mean(), len(batch.labels))
+        self.beside["agreement"].update((teacher == student).float().mean(), len(batch.labels))
+        return logits
+
+    def _record_metrics(self, stage: str) -> None:
+        super()._record_metrics(stage)
+        self.record({f"{stage}/{name}": metric.compute().item() for name, metric in self.beside.items()})
+        for metric in self.beside.values():
+            metric.reset()
+
+    # ---- what a checkpoint is
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The student's, without what the losses have learned."""
+        state = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if not name.startswith(f"{_LOSSES}.")}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """As torch's, of the student."""
+        own = {} if self.distillation is None else self.distillation.state_dict(prefix=f"{_LOSSES}.")
+        return super().load_state_dict({**own, **state_dict}, strict, assign)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the losses have learned, apart from the student."""
+        super().on_save_checkpoint(checkpoint)
+        if self.distillation is not None:
+            checkpoint[_LOSSES] = self.distillation.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it back."""
+        super().on_load_checkpoint(checkpoint)
+        self._restored = checkpoint.get(_LOSSES)
+        if self.distillation is not None and self._restored is not None:
+            self.distillation.load_state_dict(self._restored)
+
+    def exports(self, checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """See `Task`: the student as a plain classifier, unless it answers with the teacher's own classifier."""
+        if self.distillation is not None and self.distillation.replaces_logits:
+            return {}
+        kept = ("epoch", "global_step", "pytorch-lightning_version", "schema", "state_dict")
+        plain = {name: checkpoint[name] for name in kept if name in checkpoint}
+        facts = {name: value for name, value in checkpoint["hyper_parameters"].items() if name not in _OWN}
+        plain["state_dict"] = {n: v for n, v in plain["state_dict"].items() if not n.startswith(f"{_LOSSES}.")}
+        config = copy.deepcopy(checkpoint.get("config") or {})
+        if config.get("model"):
+            options = {n: v for n, v in config["model"].get("init_args", {}).items() if n not in _OWN}
+            config["model"] = {"class_path": "project.tasks.Classifier", "init_args": options}
+        return {"student.ckpt": plain | {"task": "Classifier", "hyper_parameters": facts, "config": config}}

@@ -1,0 +1,164 @@
+"""Networks that a student learns from, and that learn nothing themselves.
+
+Shapes: B images of S × S pixels, K classes, D pooled features, C channels, h × w the size of a map.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from project.errors import CheckpointError, ConfigError, did_you_mean
+from project.losses.distillation import Outputs, Shapes
+from project.models.pretrained import load_pretrained, weights_info
+from project.runs.checkpoints import read_checkpoint
+from project.tasks.base import Task
+from project.tasks.classifier import Classifier
+
+
+class Teacher:
+    """One classifier, or the mean of several ones' probabilities.
+
+    It is no module: its weights are in nobody's parameters, optimizer, average, gradient synchronisation or checkpoint.
+    Its networks are in evaluation mode and nothing changes it.
+
+    Args:
+        members: the classifiers.
+        class_names: the student's K classes, in their order.
+
+    Raises:
+        CheckpointError: a member tells other classes apart.
+    """
+
+    def __init__(self, members: Sequence[Classifier], class_names: Sequence[str]) -> None:
+        self.members = [member.eval().requires_grad_(False) for member in members]
+        self._orders = [_order(member, class_names) for member in members]
+
+    @property
+    def shapes(self) -> Shapes:
+        """Of the outputs; several teachers have logits alone in common."""
+        if len(self.members) > 1:
+            return Shapes(len(self.members[0].class_names), 0, {})
+        member = self.members[0]
+        network = member.network
+        return Shapes(len(member.class_names), network.num_features, network.stage_shapes(member.image_size))
+
+    @property
+    def head(self) -> torch.nn.Module | None:
+        """From the last map to logits."""
+        if len(self.members) > 1:
+            return None
+        network = self.members[0].network
+        return torch.nn.Sequential(network.pool, network.head)
+
+    @property
+    def recorded_accuracy(self) -> list[float | None]:
+        """Of each member, the best validation accuracy that its checkpoint recorded, 0..1."""
+        return [getattr(member, "recorded_accuracy", None) for member in self.members]
+
+    def to(self, device: torch.device) -> Teacher:
+        """On another device."""
+        self.members = [member.to(device) for member in self.members]
+        self._orders = [None if order is None else order.to(device) for order in self._orders]
+        return self
+
+    def compile(self) -> None:
+        """Compiles the networks, in place."""
+        for member in self.members:
+            member.network.forward_with_stages = torch.compile(member.network.forward_with_stages)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, stages: Sequence[str] = ()) -> Outputs:
+        """What it says of images (B, 3, S, S) uint8, which each member normalises, and where need be resizes, its own way.
+
+        Args:
+            images: as the student sees them.
+            stages: of a single teacher, by name, that the outputs hold.
+        """
+        found = [self._outputs(*pair, images, stages) for pair in zip(self.members, self._orders, strict=True)]
+        if len(found) == 1:
+            return found[0]
+        log_probs = torch.stack([outputs.logits.float().log_softmax(1) for outputs in found])
+        return Outputs(log_probs.logsumexp(0) - math.log(len(found)), found[0].features, {})
+
+    @staticmethod
+    def _outputs(member: Classifier, order: Tensor | None, images: Tensor, stages: Sequence[str]) -> Outputs:
+        size = member.image_size
+        if images.shape[-1] != size:
+            images = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+        normalized = member.normalize(images).to(member.network.head.weight.dtype)
+        maps, features, logits = member.network.forward_with_stages(normalized)
+        if order is not None:
+            logits = logits[:, order]
+        return Outputs(logits, features, {name: maps[name] for name in stages})
+
+    def fingerprint(self) -> str:
+        """A hash of all parameters and buffers."""
+        digest = hashlib.sha256()
+        for member in self.members:
+            for name, value in member.network.state_dict().items():
+                digest.update(name.encode() + value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Classifier:
+    """A classifier to learn from.
+
+    Args:
+        source: a checkpoint, a run's folder (its best checkpoint), or `BACKBONE:WEIGHTS` for pretrained ones, such as
+            `resnet34:IMAGENET1K_V1`.
+        class_names: the student's, which pretrained weights must know.
+        image_size: the student's, which pretrained networks are given.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is no classifier's.
+        ConfigError: there are no such weights, or a configuration stands where a trained teacher is needed.
+    """
+    backbone, _, weights = source.rpartition(":")
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"model.teacher: {source} is a configuration; the command `fit` trains it first, elsewhere "
+                          "give its run or its checkpoint")  # fmt: skip
+    if backbone and not path.exists():
+        return _pretrained(backbone, weights, class_names, image_size)
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+        if not path.is_file():
+            raise CheckpointError(f"model.teacher: {source}: the folder is no run with a checkpoints/best.ckpt")
+    if not path.is_file():
+        raise CheckpointError(f"model.teacher: {source}: there is no such checkpoint or run; give one, a classifier's "
+                              "configuration, or pretrained weights such as resnet34:IMAGENET1K_V1")  # fmt: skip
+    member = Task.load_from_checkpoint(path)
+    if not isinstance(member, Classifier):
+        raise CheckpointError(f"model.teacher: {source} holds a {type(member).__name__}; a Classifier is needed")
+    saved = read_checkpoint(path).get("callbacks", {}).get("SaveCheckpoints", {})
+    member.recorded_accuracy = saved.get("best_value") if saved.get("monitor") == "val/accuracy" else None
+    return member
+
+
+def _pretrained(backbone: str, weights: str, class_names: Sequence[str], image_size: int) -> Classifier:
+    mean, std, known = weights_info(backbone, weights)
+    if missing := [name for name in class_names if name not in known]:
+        raise CheckpointError(f"model.teacher: {backbone}:{weights} does not know {len(missing)} of the "
+                              f"{len(class_names)} classes; {did_you_mean(missing[0], known)}")  # fmt: skip
+    member = Classifier(known, image_size, backbone, mean=mean, std=std)
+    load_pretrained(member.network, backbone, weights)
+    return member
+
+
+def _order(member: Classifier, class_names: Sequence[str]) -> Tensor | None:
+    """Where each of the student's classes is among the member's; nothing where it is in the same place."""
+    if list(member.class_names) == list(class_names):
+        return None
+    place = {name: index for index, name in enumerate(member.class_names)}
+    odd = [name for name in class_names if name not in place]
+    if odd:
+        raise CheckpointError(f"model.teacher: tells {len(place)} classes apart, and the student {len(class_names)}; it "
+                              f"does not know {odd[0]!r}; {did_you_mean(odd[0], place)}")  # fmt: skip
+    return torch.tensor([place[name] for name in class_names])
