@@ -88,6 +88,9 @@ def _train_teachers(command: Command) -> dict[str, str]:
     runs = teachers_of_checkpoint(command)
     for source, teaching in teachers_to_train(command).items():
         run = finished_run(teaching)
+        if run is None and command.config.trainer.fast_dev_run:
+            raise ConfigError(f"model.teacher: fast_dev_run keeps nothing, so {source} cannot be trained first; give a "
+                              "trained teacher")  # fmt: skip
         if run is None:
             _run(teaching)
             run = finished_run(teaching)

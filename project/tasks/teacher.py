@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from project.models.pretrained import load_pretrained, weights_info
 from project.runs.checkpoints import read_checkpoint
 from project.tasks.base import Task
 from project.tasks.classifier import Classifier
+
+
+_IMAGENET = 1000
+_WORDNET = re.compile(r"n\d{8}")
 
 
 class Teacher:
@@ -144,6 +149,8 @@ def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Cl
 
 def _pretrained(backbone: str, weights: str, class_names: Sequence[str], image_size: int) -> Classifier:
     mean, std, known = weights_info(backbone, weights)
+    if len(class_names) == len(known) == _IMAGENET and all(map(_WORDNET.fullmatch, class_names)):
+        known = list(class_names)  # its folders are numbered by WordNet, whose order is that of the weights
     if missing := [name for name in class_names if name not in known]:
         raise CheckpointError(f"model.teacher: {backbone}:{weights} does not know {len(missing)} of the "
                               f"{len(class_names)} classes; {did_you_mean(missing[0], known)}")  # fmt: skip

@@ -97,7 +97,7 @@ def print_beam_memory(steps: int) -> None:
 def _decoder(attention: str) -> CaptionDecoder:
     torch.manual_seed(0)
     options = {"vocabulary_size": _WORDS, "start": START, "embedding_size": _SIZE, "hidden_size": _SIZE}
-    options |= {"dropout": 0.0, "tie_embeddings": False, "cell": "lstm", "num_features": _FEATURES}
+    options |= {"dropout": 0.0, "word_dropout": 0.0, "tie_embeddings": False, "cell": "lstm", "num_features": _FEATURES}
     if attention == "none":
         decoder: CaptionDecoder = PlainDecoder(layers=1, **options)
     else:

@@ -12,16 +12,26 @@ import yaml
 from torchvision.models import ResNet18_Weights, resnet18
 
 from project.cli import main
-from project.data import FashionMNIST
+from project.data import CIFAR100, Digits, Emoji, FashionMNIST, ImageFolder
 from project.data.downloads import DownloadedImages
+from project.models.captioning import DecoderOptions
+from project.tasks import Captioner, Classifier
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EVERY = sorted(CONFIGS.rglob("*.yaml"))
 TASKS = [path for path in EVERY if path.parent.name != "trainer"]
 OVERLAYS = [path for path in EVERY if path.parent.name == "trainer"]
 LARGE = ("--data.image_size", 32, "--data.train_size", 32, "--data.batch_size", 4, "--data.num_workers", 0)
-FASTER = {"imagenet_resnet50": LARGE, "finetune": LARGE}
-"""Smaller images for what would take minutes on a processor."""
+PRETRAINED = (*LARGE, "--model.backbone", "resnet18", "--model.weights", "IMAGENET1K_V1")
+FASTER = {
+    "imagenet_resnet50": LARGE,
+    "finetune": LARGE,
+    "imagenet_r34_r18": LARGE,
+    "flickr8k": PRETRAINED,
+    "flickr30k": PRETRAINED,
+    "coco": PRETRAINED,
+}
+"""Smaller images and networks for what would take minutes on a processor."""
 ON_ANY_MACHINE = {"cpu", "debug", "profile"}
 
 name = lambda path: str(path.relative_to(CONFIGS))  # noqa: E731
@@ -36,8 +46,16 @@ def test_they_are_found():
     assert not list(CONFIGS.rglob("*.yml"))
 
 
-def needs_root(path: Path) -> bool:
-    return yaml.safe_load(path.read_text())["data"]["class_path"] == "ImageFolder"
+def section(path: Path, name: str) -> dict:
+    return yaml.safe_load(path.read_text())[name]
+
+
+def data_options(path: Path, images: Path | str = "x", captioned: Path = Path("x")) -> tuple[object, ...]:
+    """What a configuration leaves to its user."""
+    kind = section(path, "data")["class_path"]
+    if kind == "KarpathyCaptions":
+        return "--data.annotations", captioned / "captions.json", "--data.images", captioned
+    return ("--data.root", images) if kind == "ImageFolder" else ()
 
 
 def printed(capsys, *arguments: object) -> dict:
@@ -56,11 +74,15 @@ def flat(config: object, prefix: str = "") -> dict[str, object]:
 
 @pytest.mark.parametrize("path", EVERY, ids=name)
 def test_it_parses_and_every_line_of_it_takes_effect(capsys, path):
-    more = ("--data.root", "x") if path in TASKS and needs_root(path) else ()
+    more = data_options(path) if path in TASKS else ()
     result = flat(printed(capsys, "fit", "--config", path, *more))
     for key, value in flat(yaml.safe_load(path.read_text())).items():
         if key.endswith("class_path"):
             assert result[key].rpartition(".")[2] == value.rpartition(".")[2]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            assert len(result[key]) == len(value)
+            for found, item in zip(result[key], value, strict=True):
+                assert item.items() <= found.items()
         else:
             assert result[key] == value, key
 
@@ -95,12 +117,27 @@ def _downloads(tmp_path, monkeypatch):
     torch.save(resnet18().state_dict(), weights)
 
 
+def untrained_teacher(path: Path, images: Path, folder: Path) -> Path:
+    """A checkpoint of a small network with the classes or words of a configuration's data."""
+    data_class, options = section(path, "data")["class_path"], {"root": images}
+    if data_class == "Emoji":
+        data = Emoji(image_size=32)
+        task = Captioner(data.vocabulary, data.max_words, 32, decoder=DecoderOptions(hidden_size=8, embedding_size=8))
+    else:
+        data = {"ImageFolder": ImageFolder, "Digits": Digits, "CIFAR100": CIFAR100}[data_class]
+        task = Classifier(data(**({} if data_class == "Digits" else options)).class_names, 32, "simple_cnn")
+    checkpoint = {"task": type(task).__name__, "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    torch.save(checkpoint, folder / "teacher.ckpt")
+    return folder / "teacher.ckpt"
+
+
 @pytest.mark.usefixtures("_downloads")
 @pytest.mark.parametrize("path", TASKS, ids=name)
-def test_a_task_runs_a_batch(run, images, path, tmp_path, monkeypatch):
+def test_a_task_runs_a_batch(run, images, captioned, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    more = ("--data.root", images) if needs_root(path) else ("--data.batch_size", 8)
-    more = (*more, *FASTER.get(path.stem, ()))
+    more = (*data_options(path, images, captioned), "--data.batch_size", 8, *FASTER.get(path.stem, ()))
+    if "teacher" in section(path, "model")["init_args"]:
+        more += ("--model.teacher", untrained_teacher(path, images, tmp_path))
     assert run("fit", "--config", path, *more, "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu") == 0
 
 

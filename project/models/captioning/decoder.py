@@ -35,6 +35,8 @@ class CaptionDecoder(nn.Module, ABC):
         hidden_size: H.
         dropout: share of the inputs, outputs and values between stacked layers that is zeroed in training; between
             layers, of the same ones for all captions of an image.
+        word_dropout: share of the words before that are left out in training, so that the image has to say what they
+            would have (Bowman et al. 2016, arXiv:1511.06349, section 3.1).
         tie_embeddings: whether the output layer uses the words' embeddings (Press and Wolf 2017, arXiv:1608.05859).
     """
 
@@ -45,12 +47,14 @@ class CaptionDecoder(nn.Module, ABC):
         embedding_size: int,
         hidden_size: int,
         dropout: float,
+        word_dropout: float,
         tie_embeddings: bool,
     ) -> None:
         super().__init__()
         self.start_token = start
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.dropout = LockedDropout(dropout)
+        self.word_dropout = word_dropout
         self.project = nn.Linear(hidden_size, embedding_size)
         self.output = nn.Linear(embedding_size, vocabulary_size)
         nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
@@ -75,9 +79,17 @@ class CaptionDecoder(nn.Module, ABC):
             What the next word is told from, (B, W, E); where it looked, (B, W, L), if it attends; the next memory.
         """
 
+    def embed(self, words: Tensor) -> Tensor:
+        """Vectors (..., E) of words (...) int64; in training some are zero, the start's never."""
+        vectors = self.embedding(words)
+        if not self.training or not self.word_dropout:
+            return vectors
+        kept = (torch.rand(words.shape, device=words.device) >= self.word_dropout) | (words == self.start_token)
+        return vectors * kept[..., None]
+
     def step(self, tokens: Tensor, memory: object, context: object) -> tuple[Tensor, object]:
         """Logits (B, W, V) of the next word and the next memory, from the newest words (B, W) int64."""
-        outputs, _, memory = self.advance(self.embedding(tokens), memory, context)
+        outputs, _, memory = self.advance(self.embed(tokens), memory, context)
         return self.output(outputs), memory
 
     def forward(self, features: Features, tokens: Tensor, sampling: float = 0.0) -> Taught:
@@ -95,7 +107,7 @@ class CaptionDecoder(nn.Module, ABC):
         if sampling:
             outputs, attention = self._sampled(before, memory, context, sampling)
         else:
-            outputs, attention = self.unroll(self.dropout(self.embedding(before)), memory, context)
+            outputs, attention = self.unroll(self.dropout(self.embed(before)), memory, context)
         return Taught(self.output(self.dropout(outputs)), attention)
 
     def unroll(self, inputs: Tensor, memory: object, context: object) -> tuple[Tensor, Tensor | None]:
@@ -119,7 +131,7 @@ class CaptionDecoder(nn.Module, ABC):
                     odds = self.output(outputs[-1]).float().softmax(dim=2)
                     drawn = odds.flatten(0, 1).multinomial(1).view_as(words)
                 words = torch.where(given[:, :, t], before[:, :, t], drawn)
-            inputs = self.embedding(words)
+            inputs = self.embed(words)
             output, weights, memory = self.advance(inputs if mask is None else inputs * mask, memory, context)
             outputs.append(output)
             attention.append(weights)

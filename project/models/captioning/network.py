@@ -29,6 +29,7 @@ class DecoderOptions:
         embedding_size: of words.
         hidden_size: of the recurrent layers, and of the attention.
         dropout: share zeroed in training, the same for all words of a caption.
+        word_dropout: share of the words before that are left out in training.
         tie_embeddings: whether words have the same vectors going in and coming out.
         bidirectional: whether a second decoder learns to speak backwards, and both are asked.
 
@@ -42,6 +43,7 @@ class DecoderOptions:
     embedding_size: int = 256
     hidden_size: int = 512
     dropout: float = 0.3
+    word_dropout: float = 0.0
     tie_embeddings: bool = False
     bidirectional: bool = False
 
@@ -53,8 +55,9 @@ class DecoderOptions:
         for name in ("layers", "embedding_size", "hidden_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.decoder.{name}: must be at least 1; got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.decoder.dropout: must be at least 0 and below 1; got {self.dropout}")
+        for name in ("dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"model.decoder.{name}: must be at least 0 and below 1; got {getattr(self, name)}")
         if self.attention == "top_down" and self.layers not in (1, 2):
             raise ConfigError("model.decoder.layers: top_down attention has always two; leave it out")
 

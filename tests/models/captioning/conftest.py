@@ -26,7 +26,7 @@ SIZES = {"vocabulary_size": 11, "start": 1, "num_features": 5, "embedding_size":
 
 def _build(attention: str, cell: str = "lstm", layers: int = 1, **options: object) -> CaptionDecoder:
     torch.manual_seed(0)
-    options = SIZES | {"cell": cell, "dropout": 0.0, "tie_embeddings": False} | options
+    options = SIZES | {"cell": cell, "dropout": 0.0, "word_dropout": 0.0, "tie_embeddings": False} | options
     if attention == "top_down":
         decoder = TopDownDecoder(**options)
     else:

@@ -203,3 +203,15 @@ def test_in_training_two_passes_differ_and_in_evaluation_they_do_not(build, feat
         assert torch.equal(decoder(features(), tokens).logits, decoder(features(), tokens).logits)
         decoder.train()
         assert not torch.allclose(decoder(features(), tokens).logits, decoder(features(), tokens).logits)
+
+
+def test_words_before_are_left_out_in_training_and_the_start_never(build, captions):
+    decoder = build("soft", word_dropout=0.4).train()
+    words = torch.full((50, 4, 30), 7)
+    words[:, :, 0] = decoder.start_token
+    vectors = decoder.embed(words)
+    gone = (vectors == 0).all(3)
+    assert not gone[:, :, 0].any()
+    assert gone[:, :, 1:].float().mean().item() == pytest.approx(0.4, abs=0.02)
+    assert torch.equal(vectors[~gone], decoder.embedding(words)[~gone])
+    assert torch.equal(decoder.eval().embed(words), decoder.embedding(words))
