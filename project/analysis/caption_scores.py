@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from project.data.captions.annotations import Entry, load_json, read_json
+from project.data.captions.karpathy import said_in
 from project.errors import ConfigError, DataError, did_you_mean
 from project.metrics.captions import CaptionScores
 
@@ -32,11 +33,10 @@ def read_references(path: str | Path, split: str = "test") -> References:
     Raises:
         DataError: the file is absent or has another form, or an image has no caption.
     """
-    content = _read_json(path)
-    images = _field(content, "images", list, f"{path}")
-    if "annotations" in content:
-        return References(_coco(content, images, path), None)
-    return _karpathy(images, path, split)
+    file = read_json("--references", str(path))
+    if "annotations" in file:
+        return References(_coco(file), None)
+    return _karpathy(file, split)
 
 
 def read_predictions(path: str | Path) -> dict[Hashable, str]:
@@ -45,16 +45,16 @@ def read_predictions(path: str | Path) -> dict[Hashable, str]:
     Raises:
         DataError: the file is absent or has another form, or an image comes twice.
     """
-    content = _read_json(path)
+    where, content = load_json("--predictions", str(path))
     if not isinstance(content, list):
-        raise DataError(f'{path}: results are a list, [{{"image_id": 1, "caption": "..."}}, ...]; got {_kind(content)}')
+        raise DataError(f'{where}: results are a list of objects, [{{"image_id": 1, "caption": "..."}}, ...]')
     predictions: dict[Hashable, str] = {}
-    for index, entry in enumerate(content):
-        where = f"{path}: [{index}]"
-        image = _field(entry, "image_id", int | str, where)
+    for index, item in enumerate(content):
+        entry = Entry(f"{where}: [{index}]", item)
+        image = entry.get("image_id", int, str, why="every result needs the id of its image")
         if image in predictions:
-            raise DataError(f"{where}: image {image!r} was predicted before; keep one caption of it")
-        predictions[image] = _field(entry, "caption", str, where)
+            raise DataError(f"{entry.where}: image {image!r} was predicted before; keep one caption of it")
+        predictions[image] = entry.get("caption", str, why="every result needs one")
     return predictions
 
 
@@ -98,79 +98,45 @@ def score_captions(
     return scores.compute()
 
 
-def _coco(content: dict[str, Any], images: list[Any], path: str | Path) -> dict[Hashable, list[str]]:
+def _coco(file: Entry) -> dict[Hashable, list[str]]:
     captions: dict[Hashable, list[str]] = {}
-    for index, image in enumerate(images):
-        where = f"{path}: images[{index}]"
-        key = _field(image, "id", int | str, where)
-        if key in captions:
-            raise DataError(f"{where}: image {key!r} is listed before; remove one of them")
-        captions[key] = []
-    for index, annotation in enumerate(_field(content, "annotations", list, f"{path}")):
-        where = f"{path}: annotations[{index}]"
-        key = _field(annotation, "image_id", int | str, where)
-        if key not in captions:
-            raise DataError(f"{where}: image_id {key!r} is not among the file's images; add it there")
-        captions[key].append(_field(annotation, "caption", str, where))
-    for key, texts in captions.items():
+    for entry in file.entries("images", "the file needs a list of images"):
+        image = entry.get("id", int, str, why="every image needs one")
+        if image in captions:
+            raise DataError(f"{entry.place('id')}: image {image!r} is listed before; remove one of them")
+        captions[image] = []
+    for entry in file.entries("annotations", "the file needs a list of captions"):
+        image = entry.get("image_id", int, str, why="every caption needs the id of its image")
+        if image not in captions:
+            raise DataError(
+                f"{entry.place('image_id')}: the file has no image {image!r}; add it, or remove the caption"
+            )
+        captions[image].append(entry.get("caption", str, why="every annotation needs one"))
+    for image, texts in captions.items():
         if not texts:
-            raise DataError(f"{path}: image {key!r} has no caption; add one, or remove the image")
+            raise DataError(f"{file.where}: image {image!r} has no caption; add one, or remove the image")
     return captions
 
 
-def _karpathy(images: list[Any], path: str | Path, split: str) -> References:
+def _karpathy(file: Entry, split: str) -> References:
     captions: dict[Hashable, list[str]] = {}
     training: list[str] = []
     splits: set[str] = set()
-    for index, image in enumerate(images):
-        where = f"{path}: images[{index}]"
-        its_split = _field(image, "split", str, where)
+    for entry in file.entries("images", "the file needs a list of images"):
+        its_split = entry.get("split", str, why="every image needs one")
         splits.add(its_split)
-        sentences = _field(image, "sentences", list, where)
         if its_split not in (split, "train", "restval"):
             continue
-        texts = [_sentence(sentence, f"{where}.sentences[{i}]") for i, sentence in enumerate(sentences)]
+        texts = [said_in(sentence)[0] for sentence in entry.entries("sentences", "every image needs a list of them")]
         if its_split in ("train", "restval"):
             training += texts
         if its_split == split:
-            key = _field(image, "cocoid" if "cocoid" in image else "imgid", int | str, where)
-            if key in captions:
-                raise DataError(f"{where}: image {key!r} is listed before; remove one of them")
+            image = entry.get("cocoid" if "cocoid" in entry else "imgid", int, str, why="every image needs one")
+            if image in captions:
+                raise DataError(f"{entry.where}: image {image!r} is listed before; remove one of them")
             if not texts:
-                raise DataError(f"{where}: image {key!r} has no caption; add one, or remove the image")
-            captions[key] = texts
+                raise DataError(f"{entry.where}: image {image!r} has no caption; add one, or remove the image")
+            captions[image] = texts
     if not captions:
-        raise ConfigError(f"--split: {path} has no images of '{split}'; {did_you_mean(split, splits)}")
+        raise ConfigError(f"--split: {file.where} has no images of '{split}'; {did_you_mean(split, splits)}")
     return References(captions, training or None)
-
-
-def _sentence(sentence: Any, where: str) -> str:
-    if isinstance(sentence, dict) and "raw" not in sentence and isinstance(sentence.get("tokens"), list):
-        return " ".join(map(str, sentence["tokens"]))
-    return _field(sentence, "raw", str, where)
-
-
-def _read_json(path: str | Path) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # of JSON, or of its encoding
-        raise DataError(f"{path}: not valid JSON ({error})") from None
-
-
-def _field(entry: Any, name: str, kind: Any, where: str) -> Any:
-    if not isinstance(entry, dict):
-        raise DataError(f"{where}: an object with '{name}' is needed; got {_kind(entry)}")
-    if name not in entry:
-        raise DataError(f"{where}.{name}: missing; {did_you_mean(name, map(str, entry))}")
-    value = entry[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        names = {list: "a list", str: "a text", int | str: "a number or a text"}
-        raise DataError(f"{where}.{name}: must be {names[kind]}; got {_kind(value)}")
-    return value
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", type(None): "null", bool: "true or false"}
-    return names.get(type(value), "a number")

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.cli.command import Command, read_command
 from project.runs.directory import find_runs, find_unfinished
+from project.tasks.student import is_config
 
 _SHARED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
 """What a teacher takes from the student's trainer, where its own configuration does not say it."""
@@ -20,7 +21,7 @@ def teachers_to_train(command: Command) -> dict[str, Command]:
 
     A teacher learns from the student's data, as far as its own configuration does not say otherwise.
     """
-    configs = [source for source in _sources(command.config.model.init_args.get("teacher")) if _is_config(source)]
+    configs = [source for source in _sources(command.config.model.init_args.get("teacher")) if is_config(source)]
     if not configs or command.verb != "fit":
         return {}
     student = command.plain_config()
@@ -41,15 +42,11 @@ def teachers_of_checkpoint(command: Command) -> dict[str, str]:
         return {}
     given = _sources(command.config.model.init_args.get("teacher"))
     saved = _sources(command.checkpoint["hyper_parameters"].get("teacher"))
-    return {source: run for source, run in zip(given, saved, strict=False) if _is_config(source)}
+    return {source: run for source, run in zip(given, saved, strict=False) if is_config(source)}
 
 
 def _sources(given: str | list[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else given or []
-
-
-def _is_config(source: str) -> bool:
-    return Path(source).suffix in (".yaml", ".yml")
 
 
 def finished_run(command: Command) -> Path | None:

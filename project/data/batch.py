@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 
@@ -29,9 +30,14 @@ class Batch(NamedTuple):
     labels: (B,) int64, an index into `class_names`.
     indices: (B,) int64, the sample's index in its split.
     mixed: where the images are mixed, with what.
+    view: (B,) int64, which of the `Augmentation.num_views` pictures of its sample each image is; in training, where
+        they can be counted.
+    on_host: (2, B) int64, `indices` and `view` again in host memory, which nothing need wait for; likewise.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     mixed: Mixed | None = None
+    view: Tensor | None = None
+    on_host: np.ndarray | None = None

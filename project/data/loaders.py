@@ -87,7 +87,7 @@ class ResidentLoader(Loader):
         self.images = store.images.to(device)
         self.labels = store.labels.to(device)
         self.seed = seed
-        self.augmentation = augmentation if augmentation and augmentation.changes_batch else None
+        self.augmentation = augmentation
 
     def _batches(self, start: int) -> Iterator[Batch]:
         batches = list(self.order.batches(start))
@@ -130,9 +130,12 @@ class Streamed(NamedTuple):
         """The batch that the resident path would have given."""
         device = self.images.device
         indices = torch.from_numpy(index_of(self.views)).to(device, non_blocking=True)
-        if self.epoch is None or not augmentation.changes_batch:
-            return Batch(self.images.permute(0, 3, 1, 2), self.labels, indices)
+        whole = Batch(self.images.permute(0, 3, 1, 2), self.labels, indices)
+        if self.epoch is None:
+            return whole
         plan = augmentation.plan(seed, self.epoch, self.views, self.images.shape[1]).to(device)
+        if not augmentation.changes_batch:
+            return whole._replace(view=plan.view, on_host=plan.on_host)
         rows = torch.arange(len(self.images), device=device)
         return augmentation.apply(self.images, rows, self.labels, indices, plan)
 

@@ -220,6 +220,11 @@ def reverse_words(tokens: Tensor, counts: Tensor) -> Tensor:
     return tokens.gather(-1, torch.where(place < counts, counts - 1 - place, place))
 
 
+def in_direction(tokens: Tensor, direction: int) -> Tensor:
+    """Captions (..., T), padded, as a decoder tells them: with 1 from the last word to the first, and then the end."""
+    return reverse_words(tokens, ((tokens != PAD) & (tokens != END)).sum(-1)) if direction else tokens
+
+
 def _reversed(found: Hypotheses) -> Hypotheses:
     counts = found.lengths - found.finished.long()
     return found._replace(tokens=reverse_words(found.tokens, counts), log_probs=reverse_words(found.log_probs, counts))

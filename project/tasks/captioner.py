@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from project.data.captions.base import CaptionDataModule
 from project.data.captions.batch import CaptionBatch
-from project.data.captions.vocabulary import PAD, START, Vocabulary
+from project.data.captions.vocabulary import END, PAD, START, Vocabulary
 from project.decoding import Hypotheses
 from project.errors import CheckpointError, ConfigError, DataError
 from project.losses import doubly_stochastic
@@ -30,9 +30,9 @@ from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import WarmupCosine
 from project.runs.precision import check_compiler
-from project.tasks.base import Task
 from project.tasks.caption_features import keep_features
-from project.tasks.caption_search import CaptionSearch, Decoding, reverse_words
+from project.tasks.caption_search import CaptionSearch, Decoding, in_direction
+from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
 
 
@@ -62,7 +62,15 @@ class ScheduledSampling:
         return self.probability * (min(epoch / self.epochs, 1.0) if self.epochs else 1.0)
 
 
-class Captioner(Task):
+class Told(NamedTuple):
+    """What one decoder says of captions: tokens (B, R, T) in its order, logits (B, R, T, V), attention (B, R, T, L)."""
+
+    tokens: Tensor
+    logits: Tensor
+    attention: Tensor | None
+
+
+class Captioner(FineTunedTask):
     """A CNN that sees and a recurrent network that speaks, trained with cross-entropy.
 
     Vocabulary, image size and normalisation are hyper-parameters, so a checkpoint needs no data set to caption.
@@ -228,26 +236,6 @@ class Captioner(Task):
             return 1.0
         return self.encoder_lr * self.fine_tuner.lr_scale(inside)
 
-    def train(self, mode: bool = True) -> Self:
-        """As torch's; what is frozen stays in evaluation mode."""
-        super().train(mode)
-        if mode:
-            self.fine_tuner.set_modes()
-        return self
-
-    def on_train_start(self) -> None:
-        """Freezes what the epoch asks for, also where a run is resumed in the middle of it."""
-        super().on_train_start()
-        self.on_train_epoch_start()
-
-    def on_train_epoch_start(self) -> None:
-        """Freezes and unfreezes."""
-        self.fine_tuner.set_epoch(self.current_epoch, save_work=self.trainer.world_size == 1)
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Keeps the optimizer from what is frozen for now."""
-        self.fine_tuner.drop_gradients()
-
     def check_data(self, data: Any) -> None:
         """See `Task`: its images have captions."""
         if not isinstance(data, CaptionDataModule):
@@ -280,20 +268,30 @@ class Captioner(Task):
 
     def _shared_step(self, features: Features, tokens: Tensor, sampling: float = 0.0) -> tuple[Tensor, Tensor]:
         """Cross-entropy of a word in nats, the sum of both directions', and the weighted attention penalty."""
-        words = tokens != PAD
-        loss, penalty = torch.zeros((), device=tokens.device), torch.zeros((), device=tokens.device)
+        told = self._tell(features, tokens, sampling)
+        return sum(self._cross_entropy(each.tokens, each.logits) for each in told), self._penalty(told)
+
+    def _tell(self, features: Features, tokens: Tensor, sampling: float = 0.0) -> list[Told]:
+        """What each decoder says of captions (B, R, T), each told from the words before it."""
+        told = []
         for direction, decoder in enumerate(self.network.decoders):
-            told = reverse_words(tokens, words.sum(2) - 1) if direction else tokens
-            taught = decoder(features, told, sampling)
-            loss = loss + functional.cross_entropy(
-                taught.logits.flatten(0, 2).float(),
-                told.flatten(),
-                ignore_index=PAD,
-                label_smoothing=self.label_smoothing,
-            )
-            if self.attention_penalty and taught.attention is not None:
-                penalty = penalty + self.attention_penalty * doubly_stochastic(taught.attention, words)
-        return loss, penalty
+            words = in_direction(tokens, direction)
+            told.append(Told(words, *decoder(features, words, sampling)))
+        return told
+
+    def _cross_entropy(self, tokens: Tensor, logits: Tensor) -> Tensor:
+        """The mean over words, a scalar, of tokens (B, R, T) and logits (B, R, T, V)."""
+        return functional.cross_entropy(
+            logits.flatten(0, 2).float(), tokens.flatten(), ignore_index=PAD, label_smoothing=self.label_smoothing
+        )
+
+    def _penalty(self, told: Sequence[Told]) -> Tensor:
+        """The weighted attention penalty, the sum of both directions'."""
+        penalty = torch.zeros((), device=told[0].tokens.device)
+        for each in told:
+            if self.attention_penalty and each.attention is not None:
+                penalty = penalty + self.attention_penalty * doubly_stochastic(each.attention, each.tokens != PAD)
+        return penalty
 
     def _evaluation_step(self, batch: CaptionBatch, stage: str) -> dict[str, Any]:
         features = self(batch.images)

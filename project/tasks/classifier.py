@@ -6,14 +6,14 @@ Shapes: B images of S × S pixels, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD
 
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError, DataError
@@ -24,11 +24,11 @@ from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import OneCycle
 from project.runs.precision import check_compiler
-from project.tasks.base import Task
+from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
 
 
-class Classifier(Task):
+class Classifier(FineTunedTask):
     """A backbone trained with cross-entropy.
 
     Class names, image size and normalisation are hyper-parameters, so a checkpoint needs no data set to predict.
@@ -167,26 +167,6 @@ class Classifier(Task):
     def lr_scale(self, name: str) -> float:
         """See `FineTuning.layer_decay`."""
         return self.fine_tuner.lr_scale(name.removeprefix("network."))
-
-    def train(self, mode: bool = True) -> Self:
-        """As torch's; what is frozen stays in evaluation mode."""
-        super().train(mode)
-        if mode:
-            self.fine_tuner.set_modes()
-        return self
-
-    def on_train_start(self) -> None:
-        """Freezes what the epoch asks for, also where a run is resumed in the middle of it."""
-        super().on_train_start()
-        self.on_train_epoch_start()
-
-    def on_train_epoch_start(self) -> None:
-        """Freezes and unfreezes."""
-        self.fine_tuner.set_epoch(self.current_epoch, save_work=self.trainer.world_size == 1)
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Keeps the optimizer from what is frozen for now."""
-        self.fine_tuner.drop_gradients()
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """As torch's; a checkpoint of before there was a temperature has 1."""

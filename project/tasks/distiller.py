@@ -5,7 +5,6 @@ Shapes: B images of S × S pixels, K classes.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,16 +14,17 @@ from torch import Tensor
 
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
-from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Targets
+from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
 from project.metrics.sums import WeightedMean
 from project.tasks.classifier import Classifier, mixed_mean
+from project.tasks.student import Student
 from project.tasks.teacher import Teacher, open_teacher
+from project.tasks.teacher_cache import TeacherCache, TeacherTime, open_cache
 
 _LOSSES = "distillation"
-_OWN = ("teacher", "losses", "label_weight", "compile_teacher", "allowed_drop")
 
 
-class Distiller(Classifier):
+class Distiller(Classifier, Student):
     """A classifier, the student, that learns from labels and from a teacher.
 
     All options of `Classifier` are the student's. A checkpoint holds the student alone, with what the losses have
@@ -41,8 +41,14 @@ class Distiller(Classifier):
         compile_teacher: whether the teacher is compiled.
         allowed_drop: how far the teacher's accuracy on the validation split, measured at the start, may lie below the
             one that its checkpoint recorded: more is a sign of other data, classes or preprocessing.
+        cache: whether the teacher's answers are kept in `data.cache_dir` and asked for once in all epochs and runs, where
+            the pictures that the augmentation makes of an image can be counted and the losses look at no maps.
+        cache_gib: the largest size of all answers, in GiB; larger ones are not kept.
         **options: those of `Classifier`.
     """
+
+    plain_task = "Classifier"
+    own_options = ("teacher", "losses", "label_weight", "compile_teacher", "allowed_drop", "cache", "cache_gib")
 
     def __init__(
         self,
@@ -53,28 +59,31 @@ class Distiller(Classifier):
         label_weight: float = 0.1,
         compile_teacher: bool = False,
         allowed_drop: float = 0.05,
+        cache: bool = True,
+        cache_gib: float = 4.0,
         **options: Any,
     ) -> None:
         super().__init__(class_names, image_size, **options)
         if label_weight < 0:
             raise ConfigError(f"model.label_weight: must be at least 0; got {label_weight}")
+        if cache_gib < 0:
+            raise ConfigError(f"model.cache_gib: must be at least 0; got {cache_gib}")
         if losses is not None and not losses:
             raise ConfigError("model.losses: name one or more, such as kd; without any, train a Classifier")
-        self.hparams.update({"teacher": teacher, "label_weight": label_weight})
+        self.learn_from(teacher, label_weight=label_weight)
         self.terms = [LossTerm("kd")] if losses is None else list(losses)
         self.label_weight = label_weight
         self.compile_teacher = compile_teacher
         self.allowed_drop = allowed_drop
-        self.sources = [teacher] if isinstance(teacher, str) else list(teacher)
+        self.cache = cache
+        self.cache_gib = cache_gib
+        self.teacher_time = TeacherTime()
         self.distillation: DistillationLosses | None = None
         self._teacher: Teacher | None = None
+        self._cache: TeacherCache | None = None
+        self._val_guesses: Tensor | None = None
         self._restored: dict[str, Tensor] | None = None
         self.beside = torch.nn.ModuleDict({name: WeightedMean() for name in ("teacher_accuracy", "agreement")})
-
-    def replace_teachers(self, runs: dict[str, str]) -> None:
-        """Puts trained runs in the place of the configurations that they were trained by."""
-        self.sources = [runs.get(source, source) for source in self.sources]
-        self.hparams["teacher"] = self.sources[0] if len(self.sources) == 1 else self.sources
 
     # ---- before training
 
@@ -117,6 +126,11 @@ class Distiller(Classifier):
             raise CheckpointError(f"model.teacher: {self.sources[0]} has an accuracy of {accuracy:.4f} on the validation "
                                   f"split, and recorded {recorded[0]:.4f} when it was trained; are data, classes and image "
                                   "size the same? If so, raise model.allowed_drop")  # fmt: skip
+        if self.cache:
+            data, precision = self.trainer.datamodule, str(self.trainer.precision)
+            found = open_cache(self._teacher, self.class_names, self.distillation, data, precision, self.cache_gib)
+            self._cache, said = found
+            rank_zero_info(said)
 
     def on_validation_start(self) -> None:
         """See the base class; the command `validate` has not met the teacher yet."""
@@ -134,12 +148,14 @@ class Distiller(Classifier):
             self.compile_teacher = False
 
     def _measure_teacher(self) -> float:
-        right, count = torch.zeros((), device=self.device), 0
+        """Its accuracy; what it says of the validation split is kept, since it will not say anything else later."""
+        guesses, right = [], torch.zeros((), device=self.device)
         for batch in self.trainer.datamodule.batches_in_order("val"):
             with self.trainer.precision_plugin.forward_context():
-                right += (self._teacher(batch.images).logits.argmax(1) == batch.labels).sum()
-            count += len(batch.labels)
-        return (right / count).item()
+                guesses.append(self._teacher(batch.images).logits.argmax(1))
+            right += (guesses[-1] == batch.labels).sum()
+        self._val_guesses = torch.cat(guesses)
+        return (right / len(self._val_guesses)).item()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of images (B, 3, S, S) uint8: with `simkd` those of the teacher's classifier."""
@@ -161,17 +177,47 @@ class Distiller(Classifier):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the labels and the losses of the teacher, weighted."""
         student = self._student(batch.images)
-        teacher = self._teacher(batch.images, self.distillation.needs_stages.teacher)
+        teacher, cached = self._ask(batch)
         logits = self.distillation.student_logits(student)
         epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)
         taught = self.distillation(student, teacher, Targets(batch.labels, batch.indices), epoch)
         labels = self._loss(logits, batch)
         loss = self.label_weight * labels + taught.total
-        self._count(batch, loss, logits.detach(), teacher.logits, labels, taught)
+        self._count(batch, loss, logits.detach(), teacher.logits, labels, taught, cached)
         return loss
 
+    def _ask(self, batch: Batch) -> tuple[Outputs, float]:
+        """What the teacher says of a training batch, and of which share of it there was no need to ask."""
+        with self.teacher_time.asking():
+            if self._cache is None or batch.on_host is None:
+                return self._teacher(batch.images, self.distillation.needs_stages.teacher), 0.0
+            outputs, found = self._cache(batch)
+            return outputs, found / len(batch.labels)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Starts the clock."""
+        self.teacher_time.start_step()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Stops it."""
+        self.teacher_time.end_step()
+
+    def on_train_epoch_end(self) -> None:
+        """Records also which share of the steps' time was the teacher's."""
+        super().on_train_epoch_end()
+        self.record({"train/teacher_time": self.teacher_time.take()})
+        if self._cache is not None:
+            self._cache.flush()
+
     def _count(
-        self, batch: Batch, loss: Tensor, logits: Tensor, teacher_logits: Tensor, labels: Tensor, taught: Any
+        self,
+        batch: Batch,
+        loss: Tensor,
+        logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor,
+        taught: Sum,
+        cached: float,
     ) -> None:
         """Adds to the epoch's means, without waiting for the device."""
         guess = logits.argmax(1)
@@ -185,6 +231,7 @@ class Distiller(Classifier):
             "teacher_kl": divergence,
             "loss_labels": labels,
             "weighted_labels": self.label_weight * labels,
+            "cached": torch.full_like(divergence, cached),
         }
         means |= {f"loss_{name}": value for name, value in taught.raw.items()}
         means |= {f"weighted_{name}": value.detach() for name, value in taught.weighted.items()}
@@ -192,7 +239,9 @@ class Distiller(Classifier):
 
     def _evaluation_step(self, batch: Batch, stage: str) -> Tensor:
         logits = super()._evaluation_step(batch, stage)
-        teacher, student = self._teacher(batch.images).logits.argmax(1), logits.argmax(1)
+        known = self._val_guesses is not None and self.trainer.state.fn == "fit"
+        teacher = self._val_guesses[batch.indices] if known else self._teacher(batch.images).logits.argmax(1)
+        student = logits.argmax(1)
         self.beside["teacher_accuracy"].update((teacher == batch.labels).float().mean(), len(batch.labels))
         self.beside["agreement"].update((teacher == student).float().mean(), len(batch.labels))
         return logits
@@ -229,15 +278,9 @@ class Distiller(Classifier):
             self.distillation.load_state_dict(self._restored)
 
     def exports(self, checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """See `Task`: the student as a plain classifier, unless it answers with the teacher's own classifier."""
+        """See `Student`: the student as a plain classifier, unless it answers with the teacher's own classifier."""
         if self.distillation is not None and self.distillation.replaces_logits:
             return {}
-        kept = ("epoch", "global_step", "pytorch-lightning_version", "schema", "state_dict")
-        plain = {name: checkpoint[name] for name in kept if name in checkpoint}
-        facts = {name: value for name, value in checkpoint["hyper_parameters"].items() if name not in _OWN}
+        plain = super().exports(checkpoint)["student.ckpt"]
         plain["state_dict"] = {n: v for n, v in plain["state_dict"].items() if not n.startswith(f"{_LOSSES}.")}
-        config = copy.deepcopy(checkpoint.get("config") or {})
-        if config.get("model"):
-            options = {n: v for n, v in config["model"].get("init_args", {}).items() if n not in _OWN}
-            config["model"] = {"class_path": "project.tasks.Classifier", "init_args": options}
-        return {"student.ckpt": plain | {"task": "Classifier", "hyper_parameters": facts, "config": config}}
+        return {"student.ckpt": plain}

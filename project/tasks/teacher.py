@@ -5,7 +5,6 @@ Shapes: B images of S Ã— S pixels, K classes, D pooled features, C channels, h Ã
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -15,13 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from project.errors import CheckpointError, ConfigError, did_you_mean
+from project.errors import CheckpointError, did_you_mean
 from project.losses.distillation import Outputs, Shapes
 from project.models.pretrained import load_pretrained, weights_info
 from project.runs.checkpoints import read_checkpoint
-from project.tasks.base import Task
 from project.tasks.classifier import Classifier
-
+from project.tasks.student import find_teacher, fingerprint, is_config, load_teacher
 
 _IMAGENET = 1000
 _WORDNET = re.compile(r"n\d{8}")
@@ -105,11 +103,7 @@ class Teacher:
 
     def fingerprint(self) -> str:
         """A hash of all parameters and buffers."""
-        digest = hashlib.sha256()
-        for member in self.members:
-            for name, value in member.network.state_dict().items():
-                digest.update(name.encode() + value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(member.network for member in self.members)
 
 
 def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Classifier:
@@ -126,22 +120,11 @@ def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Cl
         ConfigError: there are no such weights, or a configuration stands where a trained teacher is needed.
     """
     backbone, _, weights = source.rpartition(":")
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        raise ConfigError(f"model.teacher: {source} is a configuration; the command `fit` trains it first, elsewhere "
-                          "give its run or its checkpoint")  # fmt: skip
-    if backbone and not path.exists():
+    if backbone and not is_config(source) and not Path(source).exists():
         return _pretrained(backbone, weights, class_names, image_size)
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-        if not path.is_file():
-            raise CheckpointError(f"model.teacher: {source}: the folder is no run with a checkpoints/best.ckpt")
-    if not path.is_file():
-        raise CheckpointError(f"model.teacher: {source}: there is no such checkpoint or run; give one, a classifier's "
-                              "configuration, or pretrained weights such as resnet34:IMAGENET1K_V1")  # fmt: skip
-    member = Task.load_from_checkpoint(path)
-    if not isinstance(member, Classifier):
-        raise CheckpointError(f"model.teacher: {source} holds a {type(member).__name__}; a Classifier is needed")
+    forms = "a classifier's configuration, or pretrained weights such as resnet34:IMAGENET1K_V1"
+    path = find_teacher(source, forms)
+    member = load_teacher(path, source, Classifier)
     saved = read_checkpoint(path).get("callbacks", {}).get("SaveCheckpoints", {})
     member.recorded_accuracy = saved.get("best_value") if saved.get("monitor") == "val/accuracy" else None
     return member

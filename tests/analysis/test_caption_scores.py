@@ -84,26 +84,29 @@ def test_predictions_of_unknown_images_are_refused(file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"file\.json: not valid JSON \(Expecting"),
-        ([1], r"file\.json: an object with 'images' is needed; got a list"),
-        ({"image": []}, r"file\.json\.images: missing; did you mean 'image'\?"),
-        ({"images": 3, "annotations": []}, r"file\.json\.images: must be a list; got a number"),
-        ({"images": [{"id": 1}, {"ids": 2}], "annotations": []}, r"images\[1\]\.id: missing; did you mean 'ids'"),
-        ({"images": [{"id": 1}, {"id": 1}], "annotations": []}, r"images\[1\]: image 1 is listed before"),
-        ({"images": [{"id": True}], "annotations": []}, r"images\[0\]\.id: must be a number or a text; got true"),
+        ("{", r"--references: .*file\.json: is not JSON \(Expecting"),
+        ([1], r"file\.json: must be an object; it is a list"),
+        ({"image": []}, r"file\.json: images: missing; the file needs a list of images"),
+        ({"images": 3, "annotations": []}, r"file\.json: images: must be a list; it is a whole number"),
+        ({"images": [{"id": 1}, {"ids": 2}], "annotations": []}, r"images\[1\]\.id: missing; every image needs one"),
+        ({"images": [{"id": 1}, {"id": 1}], "annotations": []}, r"images\[1\]\.id: image 1 is listed before"),
+        (
+            {"images": [{"id": True}], "annotations": []},
+            r"images\[0\]\.id: must be a whole number or text; it is true or false",
+        ),
         ({"images": [{"id": 1}], "annotations": []}, r"image 1 has no caption"),
         (
             {"images": [{"id": 1}], "annotations": [{"image_id": 2, "caption": "x"}]},
-            r"annotations\[0\]: image_id 2 is not among the file's images",
+            r"annotations\[0\]\.image_id: the file has no image 2",
         ),
         (
             {"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": None}]},
-            r"annotations\[0\]\.caption: must be a text; got null",
+            r"annotations\[0\]\.caption: missing; every annotation needs one",
         ),
         ({"images": [{"split": "test", "imgid": 1, "sentences": []}]}, r"images\[0\]: image 1 has no caption"),
         (
             {"images": [{"split": "test", "imgid": 1, "sentences": ["a"]}]},
-            r"images\[0\]\.sentences\[0\]: an object with 'raw' is needed; got a text",
+            r"images\[0\]\.sentences\[0\]: must be an object; it is text",
         ),
         ({"images": [{"imgid": 1, "sentences": []}]}, r"images\[0\]\.split: missing"),
         (
@@ -126,11 +129,11 @@ def test_a_split_that_is_not_there_is_named(file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"image_id": 1}, r"results are a list, .*; got an object"),
+        ({"image_id": 1}, r"--predictions: .*: results are a list of objects"),
         ([{"image_id": 1, "caption": "a"}, {"id": 2}], r"\[1\]\.image_id: missing"),
-        ([{"image_id": 1, "caption": ["a"]}], r"\[0\]\.caption: must be a text; got a list"),
+        ([{"image_id": 1, "caption": ["a"]}], r"\[0\]\.caption: must be text; it is a list"),
         ([{"image_id": 1, "caption": "a"}] * 2, r"\[1\]: image 1 was predicted before"),
-        (b"\xff\xfe".decode("latin-1"), "not valid JSON"),
+        (b"\xff\xfe".decode("latin-1"), "is not JSON"),
     ],
 )
 def test_one_line_for_results_of_another_form(file, content, message):
@@ -139,7 +142,7 @@ def test_one_line_for_results_of_another_form(file, content, message):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.json: cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"absent\.json: there is no such file"):
         read_predictions(tmp_path / "absent.json")
     with pytest.raises(DataError, match="cannot be read"):
         read_references(tmp_path)

@@ -51,9 +51,9 @@ def test_it_prints_a_table_and_writes_one_flat_object(score, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--predictions", "absent.json"], "error: absent.json: cannot be read"),
+        (["--predictions", "absent.json"], "error: --predictions: absent.json: there is no such file"),
         (["--predictions", "results.json", "--output", "no/such/folder.json"], "error: --output: no/such/folder.json"),
-        (["--predictions", "references.json"], "error: references.json: results are a list"),
+        (["--predictions", "references.json"], "error: --predictions: references.json: results are a list"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(score, options, message):

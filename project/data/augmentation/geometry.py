@@ -43,6 +43,26 @@ def move_pixels(images: Tensor, rows: Tensor, draws: Tensor, crop: int, shift: i
     return images.view(-1, 3).index_select(0, pixels.view(-1)).view(len(rows), size, size, 3)
 
 
+def num_views(crop: int, shift: int, flip: bool) -> int:
+    """How many numbers `view_numbers` hands out."""
+    return ((2 * crop + 1) * (2 * shift + 1)) ** 2 * (1 + flip)
+
+
+def view_numbers(draws: Tensor, crop: int, shift: int, flip: bool) -> Tensor:
+    """A number below `num_views` for each way in which `move_pixels` moves them, (B,) int64.
+
+    Args:
+        draws: (B, 5) float, as `move_pixels` has them and of the same type.
+        crop: see `move_pixels`.
+        shift: likewise.
+        flip: likewise.
+    """
+    numbers = ((draws[:, 4] < 0.5) & flip).long()
+    for axis, largest in enumerate((crop, crop, shift, shift)):
+        numbers = numbers * (2 * largest + 1) + _offset(draws[:, axis], largest)[:, 0] + largest
+    return numbers
+
+
 def _offset(draw: Tensor, largest: int) -> Tensor:
     """A whole number from -largest to largest for each draw, (B, 1) int64."""
     # in 32 bits a draw just below one is rounded up to it

@@ -107,6 +107,22 @@ class Augmentation:
         """Whether `apply` does anything; the random resized crop is done where files are decoded."""
         return bool(self._moves_pixels or any(self._jitter) or self.policy or self.erase or self.cutout or self.mixes)
 
+    @property
+    def endless(self) -> tuple[str, ...]:
+        """The options that make ever new pictures of a sample."""
+        given = {"min_area": self.min_area < 1, "policy": self.policy is not None}
+        names = ("brightness", "contrast", "saturation", "hue", "erase", "cutout", "mixup", "cutmix")
+        given |= {name: getattr(self, name) > 0 for name in names}
+        return tuple(name for name, there in given.items() if there)
+
+    @property
+    def num_views(self) -> int | None:
+        """How many pictures of a sample there can be, where pixels are only moved by whole numbers: crop, shift, flip.
+
+        Two of them are alike only where the crop or the shift reaches over half of the image.
+        """
+        return None if self.endless else geometry.num_views(self.crop, self.shift, self.flip is not False)
+
     def box_draws(self, seed: int, epoch: int, view: int) -> np.ndarray:
         """The random numbers of one view's random resized crop, (4,) float64 in [0, 1)."""
         return uniforms(seed, epoch, np.array([view]), BOX_DRAWS, _BOX)[0]
@@ -148,7 +164,13 @@ class Augmentation:
         operations, magnitudes = (np.concatenate(part, 1) for part in zip(*rounds, strict=True)) if rounds else (
             np.empty((len(views), 0), np.int8), np.empty((len(views), 0), np.float32))  # fmt: skip
         tensors = {name: torch.from_numpy(values.astype(np.float32)) for name, values in drawn.items()}
-        return Plan(tensors, operations, torch.from_numpy(magnitudes))
+        plan = Plan(tensors, operations, torch.from_numpy(magnitudes))
+        if self.num_views is None:
+            return plan
+        view = torch.zeros(len(views), dtype=torch.int64)
+        if self._moves_pixels:
+            view = geometry.view_numbers(tensors["geometry"], self.crop, self.shift, self.flip is not False)
+        return plan._replace(view=view, on_host=np.stack([index_of(views), view.numpy()]))
 
     @property
     def _cutmix_share(self) -> float:
@@ -186,7 +208,7 @@ class Augmentation:
         mixed = None
         if self.mixes:
             pixels, mixed = mixing.mix(pixels, labels, plan.draws["mix"], self._cutmix_share)
-        return Batch(pixels.permute(0, 3, 1, 2), labels, indices, mixed)
+        return Batch(pixels.permute(0, 3, 1, 2), labels, indices, mixed, plan.view, plan.on_host)
 
 
 class Plan(NamedTuple):
@@ -196,18 +218,24 @@ class Plan(NamedTuple):
     operations: (N, R) int8, which image operation in each round; on the host, so that grouping a batch by operation
         does not wait for the device.
     magnitudes: (N, R) float32, how strong.
+    view: (N,) int64, the number of the picture, where `Augmentation.num_views` counts them.
+    on_host: (2, N) int64, the samples' indices and `view`, on the host; likewise.
     """
 
     draws: dict[str, Tensor]
     operations: np.ndarray
     magnitudes: Tensor
+    view: Tensor | None = None
+    on_host: np.ndarray | None = None
 
     def to(self, device: torch.device) -> Plan:
         """With its tensors on `device`."""
         draws = {name: values.to(device, non_blocking=True) for name, values in self.draws.items()}
-        return Plan(draws, self.operations, self.magnitudes.to(device, non_blocking=True))
+        view = None if self.view is None else self.view.to(device, non_blocking=True)
+        return Plan(draws, self.operations, self.magnitudes.to(device, non_blocking=True), view, self.on_host)
 
     def part(self, views: slice) -> Plan:
         """The plan of some of the views."""
         draws = {name: values[views] for name, values in self.draws.items()}
-        return Plan(draws, self.operations[views], self.magnitudes[views])
+        part = Plan(draws, self.operations[views], self.magnitudes[views])
+        return part if self.view is None else part._replace(view=self.view[views], on_host=self.on_host[:, views])

@@ -84,6 +84,15 @@ def read_json(option: str, file: str) -> Entry:
     Raises:
         DataError: it is not there, or no JSON object.
     """
+    return Entry(*load_json(option, file), ": ")
+
+
+def load_json(option: str, file: str) -> tuple[str, Any]:
+    """Where a file is, for messages, and what is in it.
+
+    Raises:
+        DataError: it is not there, or no JSON.
+    """
     path = Path(file).expanduser()
     where = f"{option}: {path}"
     try:
@@ -94,7 +103,7 @@ def read_json(option: str, file: str) -> Entry:
         raise DataError(f"{where}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # not JSON, or no text at all
         raise DataError(f"{where}: is not JSON ({error}); give the annotation file itself") from None
-    return Entry(where, content, ": ")
+    return where, content
 
 
 def check_distinct(paths: Iterable[Path], wheres: Iterable[str]) -> None:

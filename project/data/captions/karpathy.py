@@ -66,7 +66,7 @@ def _samples(paths: list[Path], entries: list[Entry], split: Split) -> Captioned
     captions: list[list[str]] = []
     tokens: list[list[list[str] | None]] = []
     for entry in entries:
-        said = [_sentence(sentence) for sentence in entry.entries("sentences", "every image needs a list of them")]
+        said = [said_in(sentence) for sentence in entry.entries("sentences", "every image needs a list of them")]
         captions.append([text for text, _ in said])
         tokens.append([words for _, words in said])
     if all(words is None for image in tokens for words in image):
@@ -78,7 +78,8 @@ def _samples(paths: list[Path], entries: list[Entry], split: Split) -> Captioned
     return CaptionedSamples.of(paths, captions, split, whole)
 
 
-def _sentence(entry: Entry) -> tuple[str, list[str] | None]:
+def said_in(entry: Entry) -> tuple[str, list[str] | None]:
+    """A sentence's text, and its words where the file says them."""
     words = entry.texts("tokens") if "tokens" in entry else None
     if "raw" in entry or words is None:
         return entry.get("raw", str, why="every sentence needs 'raw', its text, or 'tokens', its words"), words

@@ -85,6 +85,14 @@ class DistillationLosses(nn.Module):
         return Stages(tuple(student), tuple(teacher))
 
     @property
+    def needs_features(self) -> bool:
+        """Whether `forward` looks at the teacher's pooled features."""
+        return any(
+            "teacher_features" in LOSSES[term.name].inputs or FEATURES in self._stages[name].teacher
+            for name, term in self.terms.items()
+        )
+
+    @property
     def needs_labels(self) -> tuple[str, ...]:
         """The terms that look at labels, one an image: with mixed images they cannot be used."""
         return tuple(name for name, term in self.terms.items() if "labels" in LOSSES[term.name].inputs)

@@ -1,0 +1,310 @@
+"""A teacher's answers, each computed once for all epochs and runs.
+
+An answer belongs to a sample and to one of the countable pictures that augmentation makes of it (`Batch.view`), so it is
+what the teacher says of exactly the image that the student sees.
+
+Shapes: B images, N samples of V pictures each, K classes, D pooled features, M answers, W = K + D numbers in each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from project.data.base import ImageDataModule
+from project.data.batch import Batch
+from project.data.store import file_state
+from project.losses.distillation import DistillationLosses, Outputs
+from project.tasks.teacher import Teacher
+
+_FORMAT = 1  # of the files: raise it when they are written in another way
+_HEADER = 4096  # bytes before the answers
+_MARK = 2  # float16 numbers that an answer's mark takes the place of
+
+
+class AnswerFile:
+    """N · V answers of W float16 numbers in a sparse file, those that were given so far.
+
+    Beside each answer lies a mark, a checksum of its bits and never 0: what was cut off in the middle of an answer, by a
+    kill, a power cut or two processes that wrote it at once, does not match and counts as not given. So any number of
+    processes of a machine may read and write the same file without locks.
+
+    Args:
+        path: the file; made anew where it is not whole or not of this key and these sizes.
+        key: what it holds the answers of.
+        num_samples: N.
+        num_views: V.
+        width: W.
+
+    Raises:
+        OSError: it cannot be made or opened.
+    """
+
+    def __init__(self, path: Path, key: str, num_samples: int, num_views: int, width: int) -> None:
+        self.num_views = num_views
+        facts = {"format": _FORMAT, "key": key, "samples": num_samples, "views": num_views, "width": width}
+        header = json.dumps(facts).encode().ljust(_HEADER)
+        _make(path, header, _HEADER + file_bytes(num_samples, num_views, width))
+        # written through the file, where a full disk is an error, and not through the map, where it is a SIGBUS
+        self._file = open(path, "r+b", buffering=0)  # noqa: SIM115
+        shape = (num_samples * num_views, width + _MARK)
+        self._rows = np.memmap(self._file, np.uint16, "r", _HEADER, shape).view(np.ndarray)
+        # odd factors: any one changed number changes the sum
+        self._factors = np.random.default_rng(0).integers(0, 2**31, width, np.uint32) * 2 + 1
+
+    def find(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Answers (B, W) float16 to `cells`, (B,) int64, each sample · V + view; and which of them there are, (B,)."""
+        rows = self._rows[cells]
+        bits = np.ascontiguousarray(rows[:, :-_MARK])
+        marks = np.ascontiguousarray(rows[:, -_MARK:]).view(np.uint32)[:, 0]
+        return bits.view(np.float16), marks == self._marks(bits)
+
+    def add(self, cells: np.ndarray, answers: np.ndarray) -> None:
+        """Writes `answers`, (M, W) float16, to `cells`, (M,) int64.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        bits = np.ascontiguousarray(answers).view(np.uint16)
+        rows = np.concatenate([bits, self._marks(bits)[:, None].view(np.uint16)], 1)
+        for cell, row in zip(cells.tolist(), rows, strict=True):
+            self._file.seek(_HEADER + cell * row.nbytes)
+            self._file.write(row.tobytes())
+
+    def _marks(self, bits: np.ndarray) -> np.ndarray:
+        return bits.astype(np.uint32) @ self._factors | np.uint32(1)
+
+
+def file_bytes(num_samples: int, num_views: int, width: int) -> int:
+    """How long all answers together are."""
+    return num_samples * num_views * (width + _MARK) * 2
+
+
+def _make(path: Path, header: bytes, size: int) -> None:
+    if _is_whole(path, header, size):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(header)
+            file.truncate(size)
+        try:
+            os.link(temporary, path)  # not over what another process has made meanwhile, and writes to
+        except OSError:  # something is there, or the file system has no links
+            if not _is_whole(path, header, size):
+                os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_whole(path: Path, header: bytes, size: int) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_HEADER) == header and os.fstat(file.fileno()).st_size == size
+    except OSError:
+        return False
+
+
+class _Pending(NamedTuple):
+    """Answers on their way from a GPU: (M,) int64, (M, W) float16 on the host, and what says that they have come."""
+
+    cells: np.ndarray
+    answers: Tensor
+    copied: torch.cuda.Event
+
+
+class TeacherCache:
+    """Answers for a teacher where it has been asked before, and otherwise asks it and keeps what it says.
+
+    An answer is the same, rounded to float16, whether it was just given or found. Which rows of a batch are missing is
+    decided on the host, and answers come from a GPU some steps after they were asked for: the device never waits.
+
+    Args:
+        file: where the answers are kept.
+        teacher: who gives them.
+        num_classes: K; the other W - K numbers of an answer are pooled features.
+    """
+
+    def __init__(self, file: AnswerFile, teacher: Teacher, num_classes: int, with_features: bool) -> None:
+        self.file = file
+        self.teacher = teacher
+        self.num_classes = num_classes
+        self.with_features = with_features
+        self.full: str | None = None
+        """What the disk said when answers could no longer be kept."""
+        self._pending: deque[_Pending] = deque()
+
+    def __call__(self, batch: Batch) -> tuple[Outputs, int]:
+        """What the teacher says of a batch whose views are counted, in float32, and how many of the rows were found."""
+        indices, views = batch.on_host
+        cells = indices * self.file.num_views + views
+        self._write_those_that_have_come()
+        answers, found = self.file.find(cells)
+        if num_found := int(found.sum()):
+            kept = _to_device(answers, batch.images.device)
+        if num_found < len(cells):
+            missing = np.flatnonzero(~found)
+            asked = _evenly_many(missing, len(cells), batch.images.device)
+            fresh = self._ask(batch.images, asked if num_found else None)[: len(missing)]
+            self._keep(cells[missing], fresh)
+            kept = kept.index_copy_(0, _to_device(missing, fresh.device), fresh) if num_found else fresh
+        kept = kept.float()
+        return Outputs(kept[:, : self.num_classes], kept[:, self.num_classes :]), num_found
+
+    def flush(self) -> None:
+        """Waits for answers that are still on their way."""
+        self._write_those_that_have_come(wait=True)
+
+    def _ask(self, images: Tensor, rows: np.ndarray | None) -> Tensor:
+        """Answers (M, W) float16 to some of the images, or to all."""
+        if rows is not None:  # by way of their channels-last storage
+            stored = images.permute(0, 2, 3, 1).index_select(0, _to_device(rows, images.device))
+            images = stored.permute(0, 3, 1, 2)
+        outputs = self.teacher(images)
+        parts = [outputs.logits, outputs.features] if self.with_features else [outputs.logits]
+        # what float16 cannot hold is kept at its largest
+        return torch.cat([part.float().clamp(-65504, 65504) for part in parts], 1).half()
+
+    def _keep(self, cells: np.ndarray, answers: Tensor) -> None:
+        if answers.device.type != "cuda":
+            self._write(cells, answers.cpu())
+            return
+        on_host = torch.empty(answers.shape, dtype=torch.float16, pin_memory=True)
+        on_host.copy_(answers, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        self._pending.append(_Pending(cells, on_host, copied))
+
+    def _write_those_that_have_come(self, wait: bool = False) -> None:
+        while self._pending and (wait or self._pending[0].copied.query()):
+            cells, answers, copied = self._pending.popleft()
+            copied.synchronize()
+            self._write(cells, answers)
+
+    def _write(self, cells: np.ndarray, answers: Tensor) -> None:
+        if self.full is None:
+            try:
+                self.file.add(cells, answers.numpy())
+            except OSError as error:
+                self.full = error.strerror or str(error)
+                print(f"teacher cache: no more answers are kept ({self.full})")
+
+
+def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _evenly_many(rows: np.ndarray, size: int, device: torch.device) -> np.ndarray:
+    """On a GPU the number of rows is brought to a multiple of an eighth of a batch by repeating some.
+
+    Compilers and cuDNN's search for the best algorithm begin anew with each number.
+    """
+    if device.type == "cpu":
+        return rows
+    step = max(size // 8, 1)
+    return np.resize(rows, min(-(-len(rows) // step) * step, size))
+
+
+class TeacherTime:
+    """The teacher's share of the time that training steps take, on the host's clock: nothing waits for a GPU."""
+
+    def __init__(self) -> None:
+        self._asking = self._steps = 0.0
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Inside it the teacher is asked."""
+        start = time.perf_counter()
+        yield
+        self._asking += time.perf_counter() - start
+
+    def start_step(self) -> None:
+        """Begins a training step."""
+        self._started = time.perf_counter()
+
+    def end_step(self) -> None:
+        """Ends it."""
+        self._steps += time.perf_counter() - self._started
+
+    def take(self) -> float:
+        """The share, 0..1, since it was last taken."""
+        share = self._asking / self._steps if self._steps else 0.0
+        self._asking = self._steps = 0.0
+        return share
+
+
+def open_cache(
+    teacher: Teacher,
+    class_names: list[str],
+    losses: DistillationLosses,
+    data: ImageDataModule | None,
+    precision: str,
+    gib: float,
+) -> tuple[TeacherCache | None, str]:
+    """A cache below `data.cache_dir`, and one line that says what it holds or why there is none.
+
+    The file's name is a hash of all that an answer follows from: the teacher's weights and preprocessing, the training
+    images with their order and size, the numbering of the views, the classes and the arithmetic.
+
+    Args:
+        teacher: whose answers are kept.
+        class_names: the student's K classes.
+        losses: they say what of the teacher is looked at.
+        data: the training data; nothing where they are no `ImageDataModule`.
+        precision: of the trainer.
+        gib: the largest size in GiB.
+    """
+    off = "teacher cache: off, the teacher is asked in every step: "
+    if not isinstance(data, ImageDataModule):
+        return None, f"{off}there is no data module of this project"
+    if data.augment.endless:
+        names = " and ".join(f"data.augment.{name}" for name in data.augment.endless)
+        return None, f"{off}the pictures that {names} can make are too many to count"
+    if losses.needs_stages.teacher:
+        return None, f"{off}the losses look at its maps ({', '.join(losses.needs_stages.teacher)})"
+    samples, views = data.splits["train"], data.augment.num_views
+    width = len(class_names) + (teacher.shapes.num_features if losses.needs_features else 0)
+    size = file_bytes(len(samples), views, width) / 2**30
+    what = f"{views} pictures of {len(samples)} samples, {size:.2g} GiB when full"
+    if size > gib:
+        return None, f"{off}{what}, more than model.cache_gib ({gib:g})"
+    key = _key(teacher, class_names, data, precision, width)
+    path = data.cache_dir / f"teacher-{key[:32]}.answers"
+    try:
+        file = AnswerFile(path, key, len(samples), views, width)
+    except OSError as error:
+        return None, f"{off}{path.parent} cannot be written ({error.strerror or error})"
+    return TeacherCache(file, teacher, len(class_names), losses.needs_features), f"teacher cache: {what}, in {path}"
+
+
+def _key(teacher: Teacher, class_names: list[str], data: ImageDataModule, precision: str, width: int) -> str:
+    names = ("class_names", "image_size", "mean", "std", "backbone", "backbone_options")
+    samples, augment = data.splits["train"], data.augment
+    facts: list[Any] = [
+        teacher.fingerprint(),
+        [[member.hparams[name] for name in names] for member in teacher.members],
+        class_names,
+        samples.fingerprint(),
+        data.train_size,
+        [augment.crop, augment.shift, augment.flip is not False],
+        precision,
+        width,
+    ]
+    digest = sha256(json.dumps(facts).encode())
+    if not samples.in_memory:  # a file that was changed has other pixels
+        for path in samples.images:
+            digest.update(repr(file_state(path)).encode())
+    return digest.hexdigest()
