@@ -119,9 +119,8 @@ def _check_identity(command: Command, task: Task, data: LightningDataModule) -> 
         raise CheckpointError(f"ckpt_path: {path} holds a {saved['task']}, and model.class_path is a "
                               f"{type(task).__name__}; leave the model out, or give its own configuration")  # fmt: skip
     for name in task.identity:
-        ours = task.hparams[name]
-        theirs = saved["hyper_parameters"].get(name, ours)  # absent from checkpoints older than the option
-        if ours != theirs:
+        ours, theirs = task.hparams[name], saved["hyper_parameters"].get(name)
+        if _contradicts(name, ours, theirs, task.free_options):
             raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
                                   "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
     if command.verb in ("validate", "test"):
@@ -130,6 +129,16 @@ def _check_identity(command: Command, task: Task, data: LightningDataModule) -> 
         for name in ("image_size", "center_crop"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
+
+
+def _contradicts(name: str, ours: Any, theirs: Any, free: tuple[str, ...]) -> bool:
+    """Whether options are others than a checkpoint's, in which those are missing that are newer than it."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return any(f"{name}.{key}" not in free and ours.get(key) != value for key, value in theirs.items()) or (
+            # options of a network that is named, such as its width, are its own defaults where they are not given
+            name == "backbone_options" and ours.keys() != theirs.keys()
+        )
+    return theirs is not None and ours != theirs
 
 
 def _brief(value: Any) -> str:

@@ -245,8 +245,8 @@ class ImageDataModule(LightningDataModule):
 
     def batches_in_order(self, split: Split) -> Iterator[Batch]:
         """All samples of a split as they are, on the training device, whatever the number of processes."""
-        order = EvaluationOrder(len(self.splits[split]), self.eval_batch_size)
-        loader = self._image_loader(split, order)
+        length = len(self._store(split).labels) if self.resident else len(self.splits[split])  # but for bad files
+        loader = self._image_loader(split, EvaluationOrder(length, self.eval_batch_size))
         for batch in loader:
             batch = move_data_to_device(batch, self.trainer.strategy.root_device)
             yield ImageDataModule.on_after_batch_transfer(self, batch, 0)

@@ -52,6 +52,8 @@ class Task(LightningModule, ABC):
 
     identity: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that a checkpoint's weights go with: options that contradict them are an error."""
+    free_options: ClassVar[tuple[str, ...]] = ()
+    """Of these, options inside them, such as `decoder.dropout`, that may be others."""
     image_size: int
     center_crop: float
 

@@ -19,7 +19,7 @@ from torch.optim import AdamW
 
 from project.data.captions.base import CaptionDataModule
 from project.data.captions.batch import CaptionBatch
-from project.data.captions.vocabulary import END, PAD, START, Vocabulary
+from project.data.captions.vocabulary import PAD, START, Vocabulary
 from project.decoding import Hypotheses
 from project.errors import CheckpointError, ConfigError, DataError
 from project.losses import doubly_stochastic
@@ -104,6 +104,7 @@ class Captioner(FineTunedTask):
     identity = (
         "vocabulary", "max_words", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std", "decoder",
     )  # fmt: skip
+    free_options = ("decoder.dropout", "decoder.word_dropout")
 
     def __init__(
         self,
@@ -299,15 +300,17 @@ class Captioner(FineTunedTask):
         self.means["loss"].update(loss, (batch.tokens != PAD).sum())
         every = self._all_features(batch.images, features)
         ids = batch.indices.tolist()
-        # training's random numbers go on as if nothing had been drawn here, also where validation is run again
-        generator = torch.Generator(self.device).manual_seed((torch.initial_seed() + ids[0]) % 2**63)
-        found = self.search(every, generator=generator)
+        found = self.search(every, generator=self._generator(ids))
         self.means["cut_rate"].update((~found.finished).float().mean(), len(batch.images))
         captions = self._texts(found)
         self.scores[stage].update(captions, batch.references, ids)
         if stage == "test":
             self.scores["greedy"].update(self._texts(self.search(every, greedy=True)), batch.references, ids)
         return {"captions": captions}
+
+    def _generator(self, ids: list[int]) -> torch.Generator:
+        """Of a batch's draws: training's random numbers go on as if there were none, also where it is run again."""
+        return torch.Generator(self.device).manual_seed((torch.initial_seed() + ids[0]) % 2**63)
 
     def _all_features(self, images: Tensor, own: Features) -> list[Features]:
         if len(self._others) < len(self.search.decoding.ensemble):  # from Python, where no Trainer sets up

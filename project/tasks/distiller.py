@@ -115,6 +115,10 @@ class Distiller(Classifier, Student):
         if self._restored is not None:
             self.distillation.load_state_dict(self._restored)
 
+    def lr_scale(self, name: str) -> float:
+        """See `Classifier`; what the losses learn is in no part of the network."""
+        return 1.0 if name.startswith(f"{_LOSSES}.") else super().lr_scale(name)
+
     def on_fit_start(self) -> None:
         """Puts the teacher on the device, and measures it on the validation split."""
         super().on_fit_start()
@@ -176,8 +180,9 @@ class Distiller(Classifier, Student):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the labels and the losses of the teacher, weighted."""
-        student = self._student(batch.images)
+        # first, while the memory that its layers take in turn is not yet the student's: a seventh of a step on a processor
         teacher, cached = self._ask(batch)
+        student = self._student(batch.images)
         logits = self.distillation.student_logits(student)
         epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)
         taught = self.distillation(student, teacher, Targets(batch.labels, batch.indices), epoch)

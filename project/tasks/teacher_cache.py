@@ -3,118 +3,29 @@
 An answer belongs to a sample and to one of the countable pictures that augmentation makes of it (`Batch.view`), so it is
 what the teacher says of exactly the image that the student sees.
 
-Shapes: B images, N samples of V pictures each, K classes, D pooled features, M answers, W = K + D numbers in each.
+Shapes: B images, K classes, D pooled features, M answers, W = K + D numbers in each; without features K.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from project.data.answers import AnswerFile, file_bytes
 from project.data.base import ImageDataModule
 from project.data.batch import Batch
 from project.data.store import file_state
 from project.losses.distillation import DistillationLosses, Outputs
 from project.tasks.teacher import Teacher
-
-_FORMAT = 1  # of the files: raise it when they are written in another way
-_HEADER = 4096  # bytes before the answers
-_MARK = 2  # float16 numbers that an answer's mark takes the place of
-
-
-class AnswerFile:
-    """N · V answers of W float16 numbers in a sparse file, those that were given so far.
-
-    Beside each answer lies a mark, a checksum of its bits and never 0: what was cut off in the middle of an answer, by a
-    kill, a power cut or two processes that wrote it at once, does not match and counts as not given. So any number of
-    processes of a machine may read and write the same file without locks.
-
-    Args:
-        path: the file; made anew where it is not whole or not of this key and these sizes.
-        key: what it holds the answers of.
-        num_samples: N.
-        num_views: V.
-        width: W.
-
-    Raises:
-        OSError: it cannot be made or opened.
-    """
-
-    def __init__(self, path: Path, key: str, num_samples: int, num_views: int, width: int) -> None:
-        self.num_views = num_views
-        facts = {"format": _FORMAT, "key": key, "samples": num_samples, "views": num_views, "width": width}
-        header = json.dumps(facts).encode().ljust(_HEADER)
-        _make(path, header, _HEADER + file_bytes(num_samples, num_views, width))
-        # written through the file, where a full disk is an error, and not through the map, where it is a SIGBUS
-        self._file = open(path, "r+b", buffering=0)  # noqa: SIM115
-        shape = (num_samples * num_views, width + _MARK)
-        self._rows = np.memmap(self._file, np.uint16, "r", _HEADER, shape).view(np.ndarray)
-        # odd factors: any one changed number changes the sum
-        self._factors = np.random.default_rng(0).integers(0, 2**31, width, np.uint32) * 2 + 1
-
-    def find(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Answers (B, W) float16 to `cells`, (B,) int64, each sample · V + view; and which of them there are, (B,)."""
-        rows = self._rows[cells]
-        bits = np.ascontiguousarray(rows[:, :-_MARK])
-        marks = np.ascontiguousarray(rows[:, -_MARK:]).view(np.uint32)[:, 0]
-        return bits.view(np.float16), marks == self._marks(bits)
-
-    def add(self, cells: np.ndarray, answers: np.ndarray) -> None:
-        """Writes `answers`, (M, W) float16, to `cells`, (M,) int64.
-
-        Raises:
-            OSError: the disk is full.
-        """
-        bits = np.ascontiguousarray(answers).view(np.uint16)
-        rows = np.concatenate([bits, self._marks(bits)[:, None].view(np.uint16)], 1)
-        for cell, row in zip(cells.tolist(), rows, strict=True):
-            self._file.seek(_HEADER + cell * row.nbytes)
-            self._file.write(row.tobytes())
-
-    def _marks(self, bits: np.ndarray) -> np.ndarray:
-        return bits.astype(np.uint32) @ self._factors | np.uint32(1)
-
-
-def file_bytes(num_samples: int, num_views: int, width: int) -> int:
-    """How long all answers together are."""
-    return num_samples * num_views * (width + _MARK) * 2
-
-
-def _make(path: Path, header: bytes, size: int) -> None:
-    if _is_whole(path, header, size):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(header)
-            file.truncate(size)
-        try:
-            os.link(temporary, path)  # not over what another process has made meanwhile, and writes to
-        except OSError:  # something is there, or the file system has no links
-            if not _is_whole(path, header, size):
-                os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _is_whole(path: Path, header: bytes, size: int) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(_HEADER) == header and os.fstat(file.fileno()).st_size == size
-    except OSError:
-        return False
 
 
 class _Pending(NamedTuple):

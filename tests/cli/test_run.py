@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from project.cli import run as run_module
 from project.runs.checkpoints import read_checkpoint
 
 
@@ -109,3 +110,19 @@ def test_test_prints_its_metrics_and_where_they_lie(run, trained, capsys):
         assert f"{name:24}{found[name]:.4f}" in out
     assert f"metrics: {trained / 'test_metrics.json'}" in out
     assert "class_accuracy" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "contradicts"),
+    [
+        ("decoder", {"layers": 2, "dropout": 0.1}, {"layers": 2, "dropout": 0.5}, False),  # may be another one
+        ("decoder", {"layers": 2, "newer": 1}, {"layers": 2}, False),  # from before the option was there
+        ("decoder", {"layers": 2}, {"layers": 1}, True),
+        ("backbone_options", {"width": 8}, {}, True),
+        ("backbone_options", {"width": 8}, {"width": 8}, False),
+        ("vocabulary", ["a"], ["b"], True),
+        ("center_crop", 0.5, None, False),
+    ],
+)
+def test_what_contradicts_a_checkpoint(name, ours, theirs, contradicts):
+    assert run_module._contradicts(name, ours, theirs, ("decoder.dropout",)) == contradicts

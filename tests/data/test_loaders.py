@@ -73,6 +73,8 @@ def assert_same(ones: list[Batch], others: list[Batch]) -> None:
         assert [part.dtype for part in one[:3]] == [torch.uint8, torch.int64, torch.int64]
         assert (one.mixed is None) == (other.mixed is None)
         assert one.mixed is None or all(map(torch.equal, one.mixed, other.mixed))
+        assert (one.view is None) == (other.view is None)
+        assert one.view is None or torch.equal(one.view, other.view)
 
 
 EVERYTHING = Augmentation(
@@ -98,6 +100,37 @@ def test_both_do_every_kind_of_augmentation_alike(kind, options, make):
         ones, others = take(resident, epoch), take(streaming, epoch, augmentation=EVERYTHING)
         assert_same(ones, others)
         assert ones[0].mixed is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("what", [AUGMENTATION, Augmentation()], ids=["moved", "as they are"])
+def test_training_images_of_equal_views_are_equal(kind, what, make):
+    pictures: dict[tuple[int, int], bytes] = {}
+    loader = make(kind, TrainingOrder(COUNT, 6, SEED, repeats=2), what)
+    for epoch in range(3):
+        for batch in take(loader, epoch, augmentation=what):
+            np.testing.assert_array_equal(batch.on_host, torch.stack([batch.indices, batch.view]).numpy())
+            for image, *key in zip(batch.images, batch.indices.tolist(), batch.view.tolist(), strict=True):
+                assert pictures.setdefault(tuple(key), image.numpy().tobytes()) == image.numpy().tobytes()
+                assert 0 <= key[1] < what.num_views
+
+
+@pytest.mark.parametrize("kind", ["resident", 0])
+def test_images_have_no_views_in_evaluation_or_where_they_cannot_be_counted(kind, make):
+    for batch in take(make(kind, EvaluationOrder(COUNT, 6), None)) + take(
+        make(kind, None, EVERYTHING), 0, 2, EVERYTHING
+    ):
+        assert batch.view is None
+        assert batch.on_host is None
+
+
+def test_views_are_of_a_sample_s_index_in_its_split_also_when_files_were_left_out(samples, tmp_path):
+    spoil(samples, 0, 7)
+    store = build_store(samples, SIZE, tmp_path / "decoded", True)
+    order = TrainingOrder(COUNT - 2, 6, SEED)
+    loader = ResidentLoader(store, order, torch.device("cpu"), SEED, AUGMENTATION)
+    batches = take(loader)
+    assert sorted(np.concatenate([batch.on_host[0] for batch in batches])) == [*range(1, 7), *range(8, COUNT)]
 
 
 @pytest.mark.parametrize("kind", ["resident", 0])

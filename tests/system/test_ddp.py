@@ -87,6 +87,19 @@ def test_fit_test_and_predict_with_two_processes(run, in_two, image_tree, fit_op
     assert not list((two_root / "p" / "version_0").glob(".*"))
 
 
+def test_two_processes_keep_a_teachers_answers_in_one_file(run, in_two, trained, trained_images, fit_options, tmp_path):
+    options = fit_options(trained_images, tmp_path / "students", "--model.teacher", trained, "--model.allowed_drop", 1)
+    options[options.index("Classifier")] = "Distiller"
+    options += ["--data.cache_dir", str(tmp_path / "kept"), "--trainer.max_epochs", "1"]
+    in_two(*options)
+    assert len(list((tmp_path / "kept").glob("teacher-*.answers"))) == 1
+    assert run(*options) == 0
+    for version, share in ((0, 0.0), (1, 1.0)):
+        with open(tmp_path / "students" / "r" / f"version_{version}" / "metrics.csv") as file:
+            (row,) = csv.DictReader(file)
+        assert float(row["train/cached"]) == share
+
+
 def test_a_captioner_in_two_processes(run, in_two, captioned, caption_options, tmp_path):
     one = ("--trainer.precision", "32-true", "--trainer.accelerator", "cpu", "--trainer.devices", 1)
     more = ("--model.decoder", '{"embedding_size": 12, "hidden_size": 32, "dropout": 0.1, "bidirectional": true}',

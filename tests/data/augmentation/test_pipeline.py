@@ -116,6 +116,67 @@ def test_a_plan_is_cut_and_moved_whole():
     assert part.draws.keys() == {"geometry", "erase", "cutout", "mix"}
 
 
+COUNTED = {
+    "nothing": ({}, 1),
+    "CIFAR's": ({"crop": 4, "flip": True}, 162),
+    "flip": ({"flip": True}, 2),
+    "alternate": ({"flip": "alternate"}, 2),
+    "shift": ({"shift": 2}, 25),
+    "crop": ({"crop": 2}, 25),
+    "all": ({"crop": 1, "shift": 1, "flip": "alternate"}, 162),
+    "no effect": ({"crop": 1, "rand_operations": 5, "rand_magnitude": 3, "fill": (0, 0, 0)}, 9),
+}
+
+
+@pytest.mark.parametrize("case", COUNTED)
+def test_equal_numbers_are_equal_pictures_and_there_are_no_others(case):
+    options, count = COUNTED[case]
+    what, views = Augmentation(**options), np.arange(4000) << REPETITION_BIT  # of one sample
+    rows = torch.zeros(len(views), dtype=torch.int64)
+    batch = what.apply(images(1), rows, rows, rows, what.plan(3, 2, views, SIZE))
+    if case == "CIFAR's":  # in 12 pixels some of its crops are the mirror images of others
+        large = torch.randint(256, (1, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+        batch = what.apply(large, rows, rows, rows, what.plan(3, 2, views, 32))
+    pairs = {(image.numpy().tobytes(), number) for image, number in zip(batch.images, batch.view.tolist(), strict=True)}
+    assert len({picture for picture, _ in pairs}) == len({number for _, number in pairs}) == len(pairs) == count
+    assert {number for _, number in pairs} == set(range(count))
+    assert what.num_views == count
+    assert batch.view.dtype == torch.int64
+
+
+def test_numbers_are_those_of_the_draws_in_32_bits_as_the_pictures_are():
+    """The draw, found by search, is below one, but its nearest float32 is one."""
+    plan = Augmentation(shift=1).plan(4, 17895, np.array([1]), SIZE)
+    assert plan.draws["geometry"][0, 2] == 1
+    assert plan.view.tolist()[0] < 9
+
+
+def test_numbers_are_those_of_the_samples_whatever_part_of_a_plan():
+    what, views = Augmentation(crop=2, flip=True), np.arange(COUNT) + (3 << REPETITION_BIT)
+    plan = what.plan(5, 1, views, SIZE)
+    np.testing.assert_array_equal(plan.on_host, [np.arange(COUNT), plan.view.numpy()])
+    part = plan.part(slice(10, 14)).to(torch.device("cpu"))
+    assert torch.equal(part.view, plan.view[10:14])
+    np.testing.assert_array_equal(part.on_host, plan.on_host[:, 10:14])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"min_area": 0.9}, {"brightness": 0.1}, {"contrast": 0.1}, {"saturation": 0.1}, {"hue": 0.1}, {"policy": "rand"},
+     {"policy": "trivial"}, {"erase": 0.1}, {"cutout": 2}, {"mixup": 0.1}, {"cutmix": 1.0}],
+)  # fmt: skip
+def test_what_is_not_counted_has_no_numbers(options):
+    what = Augmentation(crop=1, **options)
+    assert what.num_views is None
+    assert what.endless == tuple(options)
+    plan = what.plan(0, 0, np.arange(3), SIZE).part(slice(0, 2)).to(torch.device("cpu"))
+    assert plan.view is None
+    assert plan.on_host is None
+    batch = what.apply(images(3), torch.arange(2), torch.arange(2), torch.arange(2), plan)
+    assert batch.view is None
+    assert batch.on_host is None
+
+
 @pytest.mark.parametrize(
     ("options", "changes", "mixes"),
     [

@@ -202,6 +202,15 @@ def test_only_the_stages_that_are_compared_are_needed():
     losses(LossTerm("sp", options={"teacher_stage": "features"}))(*few, targets(), 0)
 
 
+def test_the_losses_that_look_at_the_teachers_pooled_features():
+    assert not losses("kd", "dkd", "sp", "at").needs_features
+    assert losses("kd", "rkd").needs_features
+    assert losses("crd").needs_features
+    assert losses(LossTerm("sp", options={"teacher_stage": "features"})).needs_features
+    assert not losses(LossTerm("sp", options={"student_stage": "features"})).needs_features
+    assert losses(LossTerm("at", options={"student_stages": ["stem"], "teacher_stages": ["features"]})).needs_features
+
+
 def test_the_terms_that_look_at_labels():
     assert losses("kd", "dkd", "rkd", "crd", "dkd").needs_labels == ("dkd", "crd", "dkd_2")
 

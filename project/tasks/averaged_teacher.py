@@ -1,0 +1,59 @@
+"""A student that learns from the average of its own earlier weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from project.tasks.classifier import Classifier
+from project.tasks.teacher import Teacher
+
+
+class _Copy(nn.Module):
+    """What a teacher is asked for, of the student's own kind."""
+
+    def __init__(self, student: Classifier) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(student.network)
+        self.normalize = copy.deepcopy(student.normalize)
+        self.image_size = student.image_size
+        self.class_names = student.class_names
+
+
+class AveragedTeacher(Teacher):
+    """The exponential moving average of a student's weights (Tarvainen and Valpola 2017, arXiv:1703.01780).
+
+    After step t it keeps min(1 - 1 / (t + 1), decay) of itself, so that the first weights are soon forgotten. Buffers,
+    such as batch-norm statistics, are the student's own.
+
+    Args:
+        student: the task whose network is averaged, as it is before its first step.
+        decay: share of the old average that a step keeps, 0..1.
+    """
+
+    def __init__(self, student: Classifier, decay: float) -> None:
+        super().__init__([_Copy(student)], student.class_names)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, student: Classifier) -> None:
+        """Takes the student's share after an optimizer step."""
+        self.steps += 1
+        decay = min(1 - 1 / (self.steps + 1), self.decay)
+        average = self.members[0].network
+        torch._foreach_lerp_(list(average.parameters()), list(student.network.parameters()), 1 - decay)
+        for old, new in zip(average.buffers(), student.network.buffers(), strict=True):
+            old.copy_(new)
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs."""
+        return {"steps": self.steps, "network": self.members[0].network.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes it back."""
+        self.steps = state["steps"]
+        self.members[0].network.load_state_dict(state["network"])

@@ -1,0 +1,224 @@
+"""Teacher–student distillation of captioners.
+
+Shapes: B images of S × S pixels, R captions of each, T words with the end's mark, V words known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+from torch.nn import functional
+
+from project.data.captions.batch import CaptionBatch
+from project.data.captions.vocabulary import PAD
+from project.errors import CheckpointError, ConfigError
+from project.losses.word_kd import word_kd
+from project.metrics.captions import CIDErD
+from project.metrics.sums import WeightedMean
+from project.tasks.caption_search import Decoding
+from project.tasks.caption_sequences import Choice, Sequences, SequenceTable, teacher_sequences
+from project.tasks.caption_teacher import CaptionTeacher, open_caption_teacher
+from project.tasks.captioner import Captioner, Told
+from project.tasks.student import Student
+
+
+class CaptionDistiller(Captioner, Student):
+    """A captioner, the student, that learns from captions and from a larger captioner (Kim and Rush 2016, arXiv:1606.07947).
+
+    All options of `Captioner` are the student's. A checkpoint holds the student alone; `checkpoints/student.ckpt` is the
+    best student as a plain `Captioner`. The loss is the weighted sum of three, each a mean over words; what has the
+    weight 0 is not computed.
+
+    Args:
+        vocabulary: see `Captioner`.
+        max_words: see `Captioner`.
+        image_size: see `Captioner`.
+        teacher: a checkpoint, a run's folder, or a captioner's configuration, which `fit` trains first; several speak
+            together by the mean of their probabilities. They know the student's words.
+        label_weight: of the cross-entropy with the data's captions.
+        word_weight: of the divergence from what the teacher says of each next word of the data's captions (section 3.1).
+        temperature: of both's probabilities in that, see `word_kd`.
+        sequence_weight: of the cross-entropy with the teacher's own captions of the training images (section 3.2), which
+            its search finds once, in the images as they are.
+        sequence: which of them: `best` is what the teacher says; `closest` is the one of the beam's hypotheses that is
+            most like the data's captions, by ROUGE-L (sequence-level interpolation, section 3.4).
+        sequence_beam: hypotheses that this search follows; all else is as in the teacher's own `decoding`.
+        **options: those of `Captioner`.
+    """
+
+    plain_task = "Captioner"
+    own_options = (
+        "teacher", "label_weight", "word_weight", "temperature", "sequence_weight", "sequence", "sequence_beam",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        max_words: int,
+        image_size: int,
+        teacher: str | list[str],
+        label_weight: float = 0.5,
+        word_weight: float = 0.5,
+        temperature: float = 1.0,
+        sequence_weight: float = 0.0,
+        sequence: Choice = "best",
+        sequence_beam: int = 5,
+        **options: Any,
+    ) -> None:
+        super().__init__(vocabulary, max_words, image_size, **options)
+        self.weight_of = {"labels": label_weight, "words": word_weight, "sequences": sequence_weight}
+        for name, value in self.weight_of.items():
+            if not 0 <= value < float("inf"):
+                raise ConfigError(f"model.{name[:-1]}_weight: must be at least 0; got {value}")
+        if not word_weight and not sequence_weight:
+            raise ConfigError("model.word_weight, model.sequence_weight: both are 0; set one above it, or train a "
+                              "Captioner, which has no teacher")  # fmt: skip
+        if not 0 < temperature < float("inf"):
+            raise ConfigError(f"model.temperature: must be above 0; got {temperature}")
+        if sequence not in ("best", "closest"):
+            raise ConfigError(f"model.sequence: must be best or closest; got {sequence}")
+        if sequence_beam < 1:
+            raise ConfigError(f"model.sequence_beam: must be at least 1; got {sequence_beam}")
+        if word_weight and self.scheduled_sampling.probability:
+            raise ConfigError("model.scheduled_sampling: the student would go on from words of its own, and the teacher "
+                              "from the data's; set its probability or model.word_weight to 0")  # fmt: skip
+        self.learn_from(
+            teacher,
+            label_weight=label_weight,
+            word_weight=word_weight,
+            temperature=temperature,
+            sequence_weight=sequence_weight,
+            sequence=sequence,
+            sequence_beam=sequence_beam,
+        )
+        self.temperature = temperature
+        self.sequence = sequence
+        self.sequence_beam = sequence_beam
+        self._teacher: CaptionTeacher | None = None
+        self._sequences: SequenceTable | None = None
+        self.teacher_cider_d = CIDErD()
+        self.agreement = WeightedMean()
+
+    # ---- before training
+
+    def setup(self, stage: str) -> None:
+        """Opens the teacher where it is asked: to learn from, and to be tested beside."""
+        super().setup(stage)
+        if stage not in ("fit", "test"):
+            return
+        self._teacher = open_caption_teacher(self.sources, self.vocabulary.words)
+        if stage == "test" or not self.weight_of["words"]:
+            return
+        if self._teacher.num_directions < len(self.network.decoders):
+            raise CheckpointError("model.teacher: speaks in one direction, and the student in both; give a bidirectional "
+                                  "teacher, or set model.word_weight to 0")  # fmt: skip
+        if getattr(self.trainer.datamodule, "cache_features", False):
+            raise ConfigError("data.cache_features: the teacher looks at the images themselves for each word; set it to "
+                              "false, or model.word_weight to 0")  # fmt: skip
+
+    def on_fit_start(self) -> None:
+        """Measures the teacher on the validation split, and asks it for its captions of the training images."""
+        super().on_fit_start()
+        teacher, data = self._teacher.to(self.device), self.trainer.datamodule
+        score = self._measure_teacher()
+        rank_zero_info(f"teacher: {', '.join(self.sources)}: cider_d {score:.2f} (greedy) on the validation split")
+        if self.weight_of["sequences"]:
+            self._sequences = teacher_sequences(self, teacher, self._asked(teacher.decoding), data)
+
+    def _asked(self, own: Decoding) -> Sequences:
+        """How the teacher is asked for whole captions, from how it finds its own."""
+        most = self.hparams["max_words"]
+        decoding = dataclasses.replace(
+            own,
+            search="beam",
+            beam_size=self.sequence_beam,
+            num_hypotheses=self.sequence_beam if self.sequence == "closest" else 1,
+            groups=1,
+            max_words=min(own.max_words or most, most),
+        )
+        return Sequences(decoding, self.sequence, most)
+
+    @torch.no_grad()
+    def _measure_teacher(self) -> float:
+        data, metric = self.trainer.datamodule, CIDErD(sync_on_compute=False)
+        search = self._teacher.search(self.search.decoding, self.hparams["max_words"])
+        captions = data.splits["val"].captions
+        for batch in data.batches_in_order("val"):
+            with self.trainer.precision_plugin.forward_context():
+                found = search(self._teacher.features(batch.images), greedy=True)
+            ids = batch.indices.tolist()
+            metric.update(self._texts(found), [captions[index] for index in ids], ids)
+        return metric.compute().item()
+
+    def on_test_start(self) -> None:
+        """Puts the teacher on the device."""
+        self._teacher.to(self.device)
+
+    # ---- training and evaluation
+
+    def training_step(self, batch: CaptionBatch, batch_idx: int) -> Tensor:
+        """The weighted losses of one batch; both the data's captions and the teacher's are told in one go."""
+        needed = self.weight_of["labels"] or self.weight_of["words"]
+        tokens = batch.tokens if needed else batch.tokens[:, :0, :0]
+        given = tokens.shape[1]
+        if self._sequences is not None:
+            tokens = _beside(tokens, self._sequences.gather(batch.indices))
+        told = self._tell(self(batch.images), tokens, self.scheduled_sampling.at(self.current_epoch))
+        losses = {}
+        if self.weight_of["labels"]:
+            losses["labels"] = self._mean_over_words(told, slice(given))
+        if self.weight_of["words"]:
+            losses["words"] = self._word_loss(batch, told)
+        if self.weight_of["sequences"]:
+            losses["sequences"] = self._mean_over_words(told, slice(given, None))
+        weighted = {name: self.weight_of[name] * loss for name, loss in losses.items()}
+        total = sum(weighted.values())
+        means = {f"loss_{name}": loss for name, loss in losses.items()}
+        means |= {f"weighted_{name}": loss for name, loss in weighted.items()}
+        self.count_batch(len(batch.images), total, **means)
+        return total + self._penalty(told)
+
+    def _mean_over_words(self, told: Sequence[Told], captions: slice) -> Tensor:
+        """Cross-entropy of a word of some of the captions, the sum of both directions'."""
+        return sum(self._cross_entropy(each.tokens[:, captions], each.logits[:, captions]) for each in told)
+
+    def _word_loss(self, batch: CaptionBatch, told: Sequence[Told]) -> Tensor:
+        """The divergence of a word of the data's captions, which are told first, the sum of both directions'."""
+        features, tokens = self._teacher.features(batch.images), batch.tokens
+        count, length = tokens.shape[1:]
+        total = torch.zeros((), device=tokens.device)
+        for direction, each in enumerate(told):
+            teacher = self._teacher.word_logits(features, tokens, direction)
+            total = total + word_kd(each.logits[:, :count, :length], teacher, tokens != PAD, self.temperature)
+        return total
+
+    def _evaluation_step(self, batch: CaptionBatch, stage: str) -> dict[str, Any]:
+        outputs = super()._evaluation_step(batch, stage)
+        if stage == "test":
+            ids = batch.indices.tolist()
+            search = self._teacher.search(self.search.decoding, self.hparams["max_words"])
+            found = search(self._teacher.features(batch.images), generator=self._generator(ids))
+            captions = self._texts(found)
+            self.teacher_cider_d.update(captions, batch.references, ids)
+            same = [one == other for one, other in zip(captions, outputs["captions"], strict=True)]
+            self.agreement.update(torch.tensor(same).float().mean(), len(same))
+        return outputs
+
+    def _record_scores(self, stage: str) -> None:
+        super()._record_scores(stage)
+        if stage == "test":
+            for name, metric in (("teacher_cider_d", self.teacher_cider_d), ("agreement", self.agreement)):
+                self.record({f"test/{name}": metric.compute().item()})
+                metric.reset()
+
+
+def _beside(captions: Tensor, others: Tensor) -> Tensor:
+    """Captions (B, R, T) and others, however long, in one (B, R + R', T')."""
+    longest = max(captions.shape[2], others.shape[2])
+    both = (functional.pad(each, (0, longest - each.shape[2]), value=PAD) for each in (captions, others))
+    return torch.cat(list(both), 1)

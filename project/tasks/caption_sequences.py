@@ -1,0 +1,191 @@
+"""What a teacher says of the training images, found once before training and kept on disk.
+
+Shapes: N images, T words with the end's mark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+from tqdm import tqdm
+
+from project.data.captions.base import CaptionDataModule
+from project.data.captions.vocabulary import PAD, Vocabulary
+from project.data.store import file_state
+from project.decoding import Hypotheses
+from project.errors import DataError
+from project.metrics.captions import ROUGEL
+from project.metrics.captions.corpus import Corpus
+from project.metrics.ptb_tokenizer import ptb_tokenize
+from project.tasks.base import Task
+from project.tasks.caption_search import Decoding
+from project.tasks.caption_teacher import CaptionTeacher
+
+Choice = Literal["best", "closest"]
+_FORMAT = 1  # of the files: raise it when a teacher would be asked otherwise
+
+
+class SequenceTable:
+    """A caption of each training image.
+
+    Args:
+        tokens: (N, T) int32, words and the end, then PAD; of an image that could not be read all of it.
+        device: where batches are made.
+    """
+
+    def __init__(self, tokens: np.ndarray, device: torch.device) -> None:
+        self._lengths = torch.from_numpy((tokens != PAD).sum(1))
+        self._tokens = torch.from_numpy(tokens[:, : max(int(self._lengths.max()), 1)]).to(device)
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """The captions of images (B,) int64, (B, 1, T) int64; T as in `TokenTable.gather`."""
+        tokens = self._tokens[indices]
+        if indices.device.type == "cpu":
+            tokens = tokens[:, : int(self._lengths[indices].max())]
+        return tokens[:, None].long()
+
+
+class Sequences(NamedTuple):
+    """How a teacher is asked for whole captions.
+
+    decoding: its search. choice: `best`, or of the hypotheses the one `closest` to the image's captions.
+    max_words: of a caption.
+    """
+
+    decoding: Decoding
+    choice: Choice
+    max_words: int
+
+
+def teacher_sequences(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDataModule) -> SequenceTable:
+    """The teacher's captions of the training images as they are, not augmented.
+
+    They lie in `data.cache_dir`, under a name that is a hash of all that they follow from: the teacher's weights and
+    preprocessing, the search, the vocabulary, the images with their captions and size, and the arithmetic.
+
+    Args:
+        task: the student, whose Trainer says on which device and in which precision.
+        teacher: on that device.
+        asked: what for.
+        data: the training data.
+
+    Raises:
+        DataError: the folder cannot be written, or is full.
+    """
+    path = data.cache_dir / f"sequences-{_key(task, teacher, asked, data)}.npy"
+    shape = len(data.splits["train"]), asked.max_words + 1
+    if task.trainer.local_rank == 0 and _read(path, shape) is None:  # of each machine, whose folder may be its own
+        _write(path, _found(task, teacher, asked, data))
+    task.trainer.strategy.barrier("sequences")
+    tokens = _read(path, shape)
+    assert tokens is not None, "written a moment ago"
+    rank_zero_info(f"teacher: its captions of {len(tokens)} training images are in {path}")
+    return SequenceTable(tokens, task.device)
+
+
+def _key(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDataModule) -> str:
+    samples = data.splits["train"]
+    facts = [
+        _FORMAT,
+        teacher.fingerprint(),
+        teacher.looks(),
+        asdict(asked.decoding),
+        asked.choice,
+        asked.max_words,
+        task.hparams["vocabulary"],
+        samples.fingerprint(),
+        data.train_size,
+        str(task.trainer.precision),
+    ]
+    digest = sha256(json.dumps(facts).encode("utf-8", "surrogatepass"))
+    if not samples.in_memory:  # a file that was changed has other pixels
+        for path in samples.images:
+            digest.update(repr(file_state(path)).encode())
+    return digest.hexdigest()[:32]
+
+
+def _found(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDataModule) -> np.ndarray:
+    """(N, T) int32."""
+    samples = data.splits["train"]
+    search = teacher.search(asked.decoding, asked.max_words)
+    vocabulary = Vocabulary(task.hparams["vocabulary"])
+    tokens = np.full((len(samples), asked.max_words + 1), PAD, np.int32)
+    for images, indices in _progress(data, len(samples)):
+        with torch.no_grad(), task.trainer.precision_plugin.forward_context():
+            found = search(teacher.features(images), asked.decoding.num_hypotheses)
+        indices = indices.cpu().numpy()
+        chosen = np.zeros(len(indices), np.int64)
+        if asked.choice == "closest":
+            chosen = closest(found, vocabulary, [samples.captions[i] for i in indices])
+        rows, lengths = found.tokens.cpu().numpy(), found.lengths.cpu().numpy()
+        for row, (index, choice) in enumerate(zip(indices, chosen, strict=True)):
+            length = lengths[row, choice]
+            tokens[index, :length] = rows[row, choice, :length]
+    return tokens
+
+
+def _progress(data: CaptionDataModule, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and indices of the training split in order, a batch at a time, counted in images."""
+    with tqdm(total=count, desc="teacher's captions", leave=False, disable=None, unit="") as bar:
+        for batch in data.batches_in_order("train"):
+            yield batch.images, batch.indices
+            bar.update(len(batch.indices))
+
+
+def closest(found: Hypotheses, vocabulary: Vocabulary, references: list[list[str]]) -> np.ndarray:
+    """Of each image's hypotheses the one with the best ROUGE-L, (B,) int64; of equal ones the likeliest.
+
+    Kim and Rush 2016, section 3.4, take BLEU; it has four words in a row in it, which short captions do not have.
+
+    Args:
+        found: N of each of B images, the best first.
+        vocabulary: of their words.
+        references: the texts of each image.
+    """
+    predictions, wanted, image, place = [], [], [], []
+    lengths = found.lengths.tolist()
+    for row, hypotheses in enumerate(found.word_ids()):
+        texts = [" ".join(ptb_tokenize(text)) for text in references[row]]
+        for n, words in enumerate(hypotheses):
+            if lengths[row][n]:
+                predictions.append(" ".join(vocabulary.decode(words)))
+                wanted.append(texts)
+                image.append(row)
+                place.append(n)
+    scores = np.full(np.shape(lengths), -1.0)
+    scores[image, place] = ROUGEL().scores(Corpus(list(range(len(predictions))), predictions, wanted)).numpy()
+    return scores.argmax(1)
+
+
+def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The captions on disk, if they are there and whole."""
+    try:
+        tokens = np.load(path)
+    except (OSError, EOFError, ValueError):  # not there, or cut off
+        return None
+    return tokens if tokens.shape == shape and tokens.dtype == np.int32 else None
+
+
+def _write(path: Path, tokens: np.ndarray) -> None:
+    """Under another name first, so that the file is either whole or absent."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            np.save(file, tokens)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"data.cache_dir: the teacher's captions cannot be kept in {path.parent} "
+                        f"({error.strerror or error}); name a folder with more room") from None  # fmt: skip
+    finally:
+        temporary.unlink(missing_ok=True)
