@@ -19,9 +19,9 @@ _MARK = 2  # float16 numbers that an answer's mark takes the place of
 class AnswerFile:
     """N · V answers of W float16 numbers in a sparse file, those that were given so far.
 
-    Beside each answer lies a mark, a checksum of its bits and never 0: what was cut off in the middle of an answer, by a
-    kill, a power cut or two processes that wrote it at once, does not match and counts as not given. So any number of
-    processes of a machine may read and write the same file without locks.
+    Beside each answer lies a mark, a checksum of its bits and never 0: an answer that was cut off in the middle, by a
+    kill, a power cut or two processes that wrote it at once, does not match its mark and counts as not given. So any
+    number of processes of a machine may read and write the same file without locks.
 
     Args:
         path: the file; made anew where it is not whole or not of this key and these sizes.

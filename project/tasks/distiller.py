@@ -16,12 +16,14 @@ from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
 from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
 from project.metrics.sums import WeightedMean
+from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
 from project.tasks.student import Student
 from project.tasks.teacher import Teacher, open_teacher
 from project.tasks.teacher_cache import TeacherCache, TeacherTime, open_cache
 
 _LOSSES = "distillation"
+_AVERAGE = "ema"
 
 
 class Distiller(Classifier, Student):
@@ -34,21 +36,25 @@ class Distiller(Classifier, Student):
         class_names: see `Classifier`.
         image_size: see `Classifier`.
         teacher: a checkpoint, a run's folder, pretrained weights (`BACKBONE:WEIGHTS`), or a classifier's configuration,
-            which `fit` trains first; of several, the mean of their probabilities.
+            which `fit` trains first; of several, the mean of their probabilities; or `ema`, the average of the student's
+            own weights. Its own earlier run makes a student born again.
         losses: what the student learns from the teacher, added up; by default `kd`.
         label_weight: what the cross-entropy with the labels is multiplied by: as published 0.1 beside `kd`, and 1
             beside losses of features.
         compile_teacher: whether the teacher is compiled.
         allowed_drop: how far the teacher's accuracy on the validation split, measured at the start, may lie below the
             one that its checkpoint recorded: more is a sign of other data, classes or preprocessing.
-        cache: whether the teacher's answers are kept in `data.cache_dir` and asked for once in all epochs and runs, where
-            the pictures that the augmentation makes of an image can be counted and the losses look at no maps.
+        teacher_decay: of the teacher `ema`, see `AveragedTeacher`.
+        cache: whether the teacher's answers are kept in `data.cache_dir`, each asked for once in all epochs and runs,
+            where the pictures that the augmentation makes of an image can be counted and the losses look at no maps.
         cache_gib: the largest size of all answers, in GiB; larger ones are not kept.
         **options: those of `Classifier`.
     """
 
     plain_task = "Classifier"
-    own_options = ("teacher", "losses", "label_weight", "compile_teacher", "allowed_drop", "cache", "cache_gib")
+    own_options = (
+        "teacher", "losses", "label_weight", "compile_teacher", "allowed_drop", "teacher_decay", "cache", "cache_gib",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class Distiller(Classifier, Student):
         label_weight: float = 0.1,
         compile_teacher: bool = False,
         allowed_drop: float = 0.05,
+        teacher_decay: float = 0.999,
         cache: bool = True,
         cache_gib: float = 4.0,
         **options: Any,
@@ -68,6 +75,8 @@ class Distiller(Classifier, Student):
             raise ConfigError(f"model.label_weight: must be at least 0; got {label_weight}")
         if cache_gib < 0:
             raise ConfigError(f"model.cache_gib: must be at least 0; got {cache_gib}")
+        if not 0 <= teacher_decay < 1:
+            raise ConfigError(f"model.teacher_decay: must be at least 0 and below 1; got {teacher_decay}")
         if losses is not None and not losses:
             raise ConfigError("model.losses: name one or more, such as kd; without any, train a Classifier")
         self.learn_from(teacher, label_weight=label_weight)
@@ -75,6 +84,7 @@ class Distiller(Classifier, Student):
         self.label_weight = label_weight
         self.compile_teacher = compile_teacher
         self.allowed_drop = allowed_drop
+        self.teacher_decay = teacher_decay
         self.cache = cache
         self.cache_gib = cache_gib
         self.teacher_time = TeacherTime()
@@ -83,6 +93,8 @@ class Distiller(Classifier, Student):
         self._cache: TeacherCache | None = None
         self._val_guesses: Tensor | None = None
         self._restored: dict[str, Tensor] | None = None
+        self._restored_average: dict[str, Any] | None = None
+        self._averaged_step = 0
         self.beside = torch.nn.ModuleDict({name: WeightedMean() for name in ("teacher_accuracy", "agreement")})
 
     # ---- before training
@@ -90,13 +102,18 @@ class Distiller(Classifier, Student):
     def setup(self, stage: str) -> None:
         """Opens the teacher, and builds the losses between its outputs and the student's."""
         super().setup(stage)
+        averages = self.sources == [_AVERAGE]
+        if averages and stage != "predict":  # before the network has a compiled function, which cannot be copied
+            self._teacher = AveragedTeacher(self, self.teacher_decay)
+            self._restore_average()
         if self.compiles:
             self.network.forward_with_stages = torch.compile(self.network.forward_with_stages)
         answers_through_teacher = any(term.name == "simkd" for term in self.terms)
         if stage == "predict" and not answers_through_teacher:
             return
-        members = [open_teacher(source, self.class_names, self.image_size) for source in self.sources]
-        self._teacher = Teacher(members, self.class_names)
+        if not averages:
+            members = [open_teacher(source, self.class_names, self.image_size) for source in self.sources]
+            self._teacher = Teacher(members, self.class_names)
         if stage == "fit" or answers_through_teacher:
             self._build_losses(self._teacher)
 
@@ -123,6 +140,9 @@ class Distiller(Classifier, Student):
         """Puts the teacher on the device, and measures it on the validation split."""
         super().on_fit_start()
         self._ready()
+        if isinstance(self._teacher, AveragedTeacher):
+            rank_zero_info("teacher: the average of the student's own weights")
+            return
         accuracy = self._measure_teacher()
         rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {accuracy:.4f} on the validation split")
         recorded = self._teacher.recorded_accuracy
@@ -135,6 +155,11 @@ class Distiller(Classifier, Student):
             found = open_cache(self._teacher, self.class_names, self.distillation, data, precision, self.cache_gib)
             self._cache, said = found
             rank_zero_info(said)
+
+    def on_train_start(self) -> None:
+        """See the base class."""
+        super().on_train_start()
+        self._averaged_step = self.global_step
 
     def on_validation_start(self) -> None:
         """See the base class; the command `validate` has not met the teacher yet."""
@@ -180,7 +205,7 @@ class Distiller(Classifier, Student):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the labels and the losses of the teacher, weighted."""
-        # first, while the memory that its layers take in turn is not yet the student's: a seventh of a step on a processor
+        # first: its layers take turns in memory that the student then fills; after it they cost a third more on a CPU
         teacher, cached = self._ask(batch)
         student = self._student(batch.images)
         logits = self.distillation.student_logits(student)
@@ -204,7 +229,10 @@ class Distiller(Classifier, Student):
         self.teacher_time.start_step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Stops it."""
+        """Stops it, and gives the average its share of new weights."""
+        if isinstance(self._teacher, AveragedTeacher) and self.global_step != self._averaged_step:
+            self._averaged_step = self.global_step
+            self._teacher.update(self)
         self.teacher_time.end_step()
 
     def on_train_epoch_end(self) -> None:
@@ -274,6 +302,8 @@ class Distiller(Classifier, Student):
         super().on_save_checkpoint(checkpoint)
         if self.distillation is not None:
             checkpoint[_LOSSES] = self.distillation.state_dict()
+        if isinstance(self._teacher, AveragedTeacher):
+            checkpoint[_AVERAGE] = self._teacher.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes it back."""
@@ -281,6 +311,12 @@ class Distiller(Classifier, Student):
         self._restored = checkpoint.get(_LOSSES)
         if self.distillation is not None and self._restored is not None:
             self.distillation.load_state_dict(self._restored)
+        self._restored_average = checkpoint.get(_AVERAGE)
+        self._restore_average()
+
+    def _restore_average(self) -> None:
+        if self._restored_average is not None and isinstance(self._teacher, AveragedTeacher):
+            self._teacher.restore(self._restored_average)
 
     def exports(self, checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """See `Student`: the student as a plain classifier, unless it answers with the teacher's own classifier."""

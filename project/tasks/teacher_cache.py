@@ -1,6 +1,6 @@
 """A teacher's answers, each computed once for all epochs and runs.
 
-An answer belongs to a sample and to one of the countable pictures that augmentation makes of it (`Batch.view`), so it is
+An answer belongs to a sample and to one of the countable pictures that augmentation makes of it (`Batch.view`): it is
 what the teacher says of exactly the image that the student sees.
 
 Shapes: B images, K classes, D pooled features, M answers, W = K + D numbers in each; without features K.

@@ -40,7 +40,7 @@ class _Noise(ImageDataModule):
 
 
 def measure_distillation() -> list[Row]:
-    """A student's step alone, with a live teacher, and with its kept answers: seconds as ratios, batches of 64, one thread."""
+    """A student's step alone, with a live teacher and with its kept answers, as ratios; batches of 64, one thread."""
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     rows = []
