@@ -16,6 +16,7 @@ from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
 from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
 from project.metrics.sums import WeightedMean
+from project.runs.loggers import MetricsCSV
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
 from project.tasks.student import Student
@@ -95,6 +96,7 @@ class Distiller(Classifier, Student):
         self._restored: dict[str, Tensor] | None = None
         self._restored_average: dict[str, Any] | None = None
         self._averaged_step = 0
+        self._rows = [0, 0]  # of this epoch: answers that were kept, and all
         self.beside = torch.nn.ModuleDict({name: WeightedMean() for name in ("teacher_accuracy", "agreement")})
 
     # ---- before training
@@ -206,23 +208,23 @@ class Distiller(Classifier, Student):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the labels and the losses of the teacher, weighted."""
         # first: its layers take turns in memory that the student then fills; after it they cost a third more on a CPU
-        teacher, cached = self._ask(batch)
+        teacher, found = self._ask(batch)
+        self._rows = [self._rows[0] + found, self._rows[1] + len(batch.labels)]
         student = self._student(batch.images)
         logits = self.distillation.student_logits(student)
         epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)
         taught = self.distillation(student, teacher, Targets(batch.labels, batch.indices), epoch)
         labels = self._loss(logits, batch)
         loss = self.label_weight * labels + taught.total
-        self._count(batch, loss, logits.detach(), teacher.logits, labels, taught, cached)
+        self._count(batch, loss, logits.detach(), teacher.logits, labels, taught)
         return loss
 
-    def _ask(self, batch: Batch) -> tuple[Outputs, float]:
-        """What the teacher says of a training batch, and of which share of it there was no need to ask."""
+    def _ask(self, batch: Batch) -> tuple[Outputs, int]:
+        """What the teacher says of a training batch, and of how many images there was no need to ask."""
         with self.teacher_time.asking():
             if self._cache is None or batch.on_host is None:
-                return self._teacher(batch.images, self.distillation.needs_stages.teacher), 0.0
-            outputs, found = self._cache(batch)
-            return outputs, found / len(batch.labels)
+                return self._teacher(batch.images, self.distillation.needs_stages.teacher), 0
+            return self._cache(batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Starts the clock."""
@@ -236,11 +238,19 @@ class Distiller(Classifier, Student):
         self.teacher_time.end_step()
 
     def on_train_epoch_end(self) -> None:
-        """Records also which share of the steps' time was the teacher's."""
+        """Records also which share of the steps' time was the teacher's, and which share of its answers was kept."""
         super().on_train_epoch_end()
-        self.record({"train/teacher_time": self.teacher_time.take()})
+        found, seen = self._rows
+        self.record_costs({"train/teacher_time": self.teacher_time.take(), "train/cached": found / max(seen, 1)})
+        self._rows = [0, 0]
         if self._cache is not None:
             self._cache.flush()
+
+    def record_costs(self, metrics: dict[str, float]) -> None:
+        """Shows what differs from run to run: to the loggers, but for `metrics.csv`, which a resumed run repeats."""
+        for logger in self.loggers:
+            if not isinstance(logger, MetricsCSV):
+                logger.log_metrics({"epoch": self.current_epoch, **metrics}, step=max(self.global_step - 1, 0))
 
     def _count(
         self,
@@ -250,7 +260,6 @@ class Distiller(Classifier, Student):
         teacher_logits: Tensor,
         labels: Tensor,
         taught: Sum,
-        cached: float,
     ) -> None:
         """Adds to the epoch's means, without waiting for the device."""
         guess = logits.argmax(1)
@@ -264,7 +273,6 @@ class Distiller(Classifier, Student):
             "teacher_kl": divergence,
             "loss_labels": labels,
             "weighted_labels": self.label_weight * labels,
-            "cached": torch.full_like(divergence, cached),
         }
         means |= {f"loss_{name}": value for name, value in taught.raw.items()}
         means |= {f"weighted_{name}": value.detach() for name, value in taught.weighted.items()}

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,9 @@ def test_fit_test_and_predict_with_two_processes(run, in_two, image_tree, fit_op
 
 
 def test_two_processes_keep_a_teachers_answers_in_one_file(run, in_two, trained, trained_images, fit_options, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorBoard's protocol buffers
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     options = fit_options(trained_images, tmp_path / "students", "--model.teacher", trained, "--model.allowed_drop", 1)
     options[options.index("Classifier")] = "Distiller"
     options += ["--data.cache_dir", str(tmp_path / "kept"), "--trainer.max_epochs", "1"]
@@ -95,9 +99,9 @@ def test_two_processes_keep_a_teachers_answers_in_one_file(run, in_two, trained,
     assert len(list((tmp_path / "kept").glob("teacher-*.answers"))) == 1
     assert run(*options) == 0
     for version, share in ((0, 0.0), (1, 1.0)):
-        with open(tmp_path / "students" / "r" / f"version_{version}" / "metrics.csv") as file:
-            (row,) = csv.DictReader(file)
-        assert float(row["train/cached"]) == share
+        events = EventAccumulator(str(tmp_path / "students" / "r" / f"version_{version}"))
+        events.Reload()
+        assert [event.value for event in events.Scalars("train/cached")] == [share]
 
 
 def test_a_captioner_in_two_processes(run, in_two, captioned, caption_options, tmp_path):

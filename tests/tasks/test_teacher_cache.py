@@ -42,8 +42,8 @@ class Watch(Callback):
         pl_module._teacher.members[0].network.head.register_forward_hook(self._count)
         ask = pl_module._ask
         pl_module._ask = lambda batch: self._keep(ask(batch))
-        record = pl_module.record
-        pl_module.record = lambda metrics: (self._note(pl_module.current_epoch, metrics), record(metrics))
+        record = pl_module.record_costs
+        pl_module.record_costs = lambda metrics: (self._note(pl_module.current_epoch, metrics), record(metrics))
 
     def _count(self, module, inputs, outputs):
         self.asked += len(outputs)
