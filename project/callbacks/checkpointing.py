@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -129,20 +132,16 @@ class SaveCheckpoints(Checkpoint):
         path = self.run.checkpoints / f"{which}.ckpt"
         for logger in trainer.loggers:
             logger.save()  # what the checkpoint assumes to be logged is logged
-        try:
+        with _keeping(path):
             trainer.save_checkpoint(path, weights_only=False)
-        except OSError as error:
-            if path.exists():  # the earlier one is whole; the next save may find room
-                rank_zero_info(f"{path} could not be written ({error.strerror}); the earlier one is kept")
-            else:
-                raise
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What the task makes of its best checkpoint, beside it."""
         if trainer.is_global_zero and hasattr(pl_module, "exports"):
             exports = pl_module.exports(read_checkpoint(self.run.checkpoints / "best.ckpt"))
             for name, content in exports.items():
-                AtomicCheckpointIO().save_checkpoint(content, self.run.checkpoints / name)
+                with _keeping(self.run.checkpoints / name) as path:
+                    AtomicCheckpointIO().save_checkpoint(content, path)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """A validation that was broken off is run again from its start: its metrics are not in the checkpoint."""
@@ -160,3 +159,14 @@ class SaveCheckpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it back."""
         self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
+
+
+@contextmanager
+def _keeping(path: Path) -> Iterator[Path]:
+    """Inside it `path` is written; where that fails and there is an earlier one, which is whole, that one stays."""
+    try:
+        yield path
+    except OSError as error:
+        if not path.exists():  # else the next save may find room
+            raise
+        rank_zero_info(f"{path} could not be written ({error.strerror}); the earlier one is kept")

@@ -97,6 +97,9 @@ def read_command(args: list[str]) -> Command:
             raise CheckpointError(untrained)
     else:
         checkpoint = read_checkpoint(path)
+        if verb == "fit" and not {"loops", "optimizer_states"} <= checkpoint.keys():
+            raise CheckpointError(f"ckpt_path: {path}: holds weights and no state of training to go on with; start a new "
+                                  "run from them with --model.init_from")  # fmt: skip
         del checkpoint["state_dict"]
         check_no_new_classes(checkpoint.get("config"), path)
         under = _config_of(checkpoint, verb)

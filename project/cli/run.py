@@ -75,6 +75,7 @@ def _run(command: Command) -> None:
         options = {"return_predictions": False} if command.verb == "predict" else {}
         trainer.ckpt_path = command.checkpoint_path  # as an argument of `start`, the task's `setup` would not know it
         start(objects.model, datamodule=objects.data, weights_only=True, **options)
+        trainer.strategy.barrier()  # what the first process has written is there for the others
     except BaseException:
         if run and is_new:
             run.discard_if_empty()

@@ -12,6 +12,8 @@ _WARNINGS = {
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated": FutureWarning,
     # the summary's size in MB is that of the 32-bit weights, which is what they are
     "Precision bf16-mixed is not supported by the model summary": UserWarning,
+    # which modules are is a task's own affair: what is frozen, and the classifier that SimKD takes from the teacher
+    "Found \\d+ module\\(s\\) in eval mode": UserWarning,
     # a set of fewer batches than the logging interval simply has no rows within an epoch
     "The number of training batches": UserWarning,
 }

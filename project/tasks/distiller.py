@@ -5,6 +5,7 @@ Shapes: B images of S × S pixels, K classes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from project.errors import CheckpointError, ConfigError
 from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
 from project.metrics.sums import WeightedMean
 from project.runs.loggers import MetricsCSV
+from project.runs.precision import check_compiler
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
 from project.tasks.student import Student
@@ -80,8 +82,10 @@ class Distiller(Classifier, Student):
             raise ConfigError(f"model.teacher_decay: must be at least 0 and below 1; got {teacher_decay}")
         if losses is not None and not losses:
             raise ConfigError("model.losses: name one or more, such as kd; without any, train a Classifier")
-        self.learn_from(teacher, label_weight=label_weight)
-        self.terms = [LossTerm("kd")] if losses is None else list(losses)
+        terms = [LossTerm("kd")] if losses is None else [LossTerm(**t) if isinstance(t, dict) else t for t in losses]
+        plain = None if losses is None else [dataclasses.asdict(term) for term in terms]
+        self.learn_from(teacher, label_weight=label_weight, losses=plain)
+        self.terms = terms
         self.label_weight = label_weight
         self.compile_teacher = compile_teacher
         self.allowed_drop = allowed_drop
@@ -110,29 +114,48 @@ class Distiller(Classifier, Student):
             self._restore_average()
         if self.compiles:
             self.network.forward_with_stages = torch.compile(self.network.forward_with_stages)
-        answers_through_teacher = any(term.name == "simkd" for term in self.terms)
-        if stage == "predict" and not answers_through_teacher:
+        if stage == "predict" and not self.answers_through_teacher:
             return
         if not averages:
             members = [open_teacher(source, self.class_names, self.image_size) for source in self.sources]
             self._teacher = Teacher(members, self.class_names)
-        if stage == "fit" or answers_through_teacher:
+        if stage == "fit" or self.answers_through_teacher:
             self._build_losses(self._teacher)
 
+    @property
+    def answers_through_teacher(self) -> bool:
+        """Whether the student's answers are those of the teacher's classifier, as with `simkd`."""
+        return any(term.name == "simkd" for term in self.terms)
+
     def _build_losses(self, teacher: Teacher) -> None:
+        """All of them to train; else the one that answers."""
         network = self.network
         student = Shapes(len(self.class_names), network.num_features, network.stage_shapes(self.image_size))
         of_teacher = teacher.shapes._replace(num_classes=len(self.class_names))
-        data = getattr(self.trainer.datamodule, "splits", {}) if self.trainer.state.fn == "fit" else {}
+        fitting = self.trainer.state.fn == "fit"
+        data = getattr(self.trainer.datamodule, "splits", {}) if fitting else {}
         num_samples = len(data["train"]) if "train" in data else None
-        self.distillation = DistillationLosses(self.terms, student, of_teacher, num_samples, teacher.head)
+        terms = [term for term in self.terms if fitting or term.name == "simkd"]
+        self.distillation = DistillationLosses(terms, student, of_teacher, num_samples, teacher.head)
+        if not self.distillation.needs_classifier:
+            network.head.requires_grad_(False)  # several processes would wait for its gradients
         augment = getattr(self.trainer.datamodule, "augment", None)
         if augment is not None and augment.mixes and self.distillation.needs_labels:
             names = " and ".join(self.distillation.needs_labels)
             raise ConfigError(f"model.losses: {names} needs one label an image, and mixed images have two; set "
                               "data.augment.mixup and cutmix to 0")  # fmt: skip
-        if self._restored is not None:
-            self.distillation.load_state_dict(self._restored)
+        self._restore_losses()
+
+    def _restore_losses(self) -> None:
+        if self.distillation is None or self._restored is None:
+            return
+        own = self.distillation.state_dict() if self.trainer.state.fn != "fit" else self._restored
+        try:
+            self.distillation.load_state_dict({name: value for name, value in self._restored.items() if name in own})
+        except RuntimeError:
+            names = ", ".join(self.distillation.terms)
+            raise CheckpointError(f"model.losses: {names}: not those that the checkpoint's run has learned with; leave "
+                                  "them out, or start a new run from its weights with --model.init_from") from None  # fmt: skip
 
     def lr_scale(self, name: str) -> float:
         """See `Classifier`; what the losses learn is in no part of the network."""
@@ -175,6 +198,7 @@ class Distiller(Classifier, Student):
     def _ready(self) -> None:
         self._teacher.to(self.device)
         if self.compile_teacher:
+            check_compiler(self.device)
             self._teacher.compile()
             self.compile_teacher = False
 
@@ -190,7 +214,7 @@ class Distiller(Classifier, Student):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of images (B, 3, S, S) uint8: with `simkd` those of the teacher's classifier."""
-        if not any(term.name == "simkd" for term in self.terms):
+        if not self.answers_through_teacher:
             return super().forward(images)
         if self.distillation is None:
             raise CheckpointError("model.losses: with simkd the student answers through the teacher's classifier; give "
@@ -309,7 +333,9 @@ class Distiller(Classifier, Student):
         """Adds what the losses have learned, apart from the student."""
         super().on_save_checkpoint(checkpoint)
         if self.distillation is not None:
-            checkpoint[_LOSSES] = self.distillation.state_dict()
+            learned, state = self.distillation.state_dict(), checkpoint["state_dict"]
+            # an average of the weights is of these too, and has put itself into the state
+            checkpoint[_LOSSES] = {name: state.pop(f"{_LOSSES}.{name}", value) for name, value in learned.items()}
         if isinstance(self._teacher, AveragedTeacher):
             checkpoint[_AVERAGE] = self._teacher.state()
 
@@ -317,8 +343,7 @@ class Distiller(Classifier, Student):
         """Takes it back."""
         super().on_load_checkpoint(checkpoint)
         self._restored = checkpoint.get(_LOSSES)
-        if self.distillation is not None and self._restored is not None:
-            self.distillation.load_state_dict(self._restored)
+        self._restore_losses()
         self._restored_average = checkpoint.get(_AVERAGE)
         self._restore_average()
 
@@ -328,8 +353,4 @@ class Distiller(Classifier, Student):
 
     def exports(self, checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """See `Student`: the student as a plain classifier, unless it answers with the teacher's own classifier."""
-        if self.distillation is not None and self.distillation.replaces_logits:
-            return {}
-        plain = super().exports(checkpoint)["student.ckpt"]
-        plain["state_dict"] = {n: v for n, v in plain["state_dict"].items() if not n.startswith(f"{_LOSSES}.")}
-        return {"student.ckpt": plain}
+        return {} if self.answers_through_teacher else super().exports(checkpoint)

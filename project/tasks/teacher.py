@@ -5,6 +5,7 @@ Shapes: B images of S Ã— S pixels, K classes, D pooled features, C channels, h Ã
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from project.errors import CheckpointError, did_you_mean
+from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.losses.distillation import Outputs, Shapes
+from project.models import BACKBONES
 from project.models.pretrained import load_pretrained, weights_info
+from project.models.torchvision_models import TORCHVISION_NAMES
 from project.runs.checkpoints import read_checkpoint
 from project.tasks.classifier import Classifier
-from project.tasks.student import find_teacher, fingerprint, is_config, load_teacher
+from project.tasks.student import find_teacher, fingerprint, load_teacher
 
 _IMAGENET = 1000
 _WORDNET = re.compile(r"n\d{8}")
@@ -54,11 +57,16 @@ class Teacher:
 
     @property
     def head(self) -> torch.nn.Module | None:
-        """From the last map to logits."""
+        """From the last map to the student's K logits."""
         if len(self.members) > 1:
             return None
-        network = self.members[0].network
-        return torch.nn.Sequential(network.pool, network.head)
+        network, order = self.members[0].network, self._orders[0]
+        head = copy.deepcopy(network.head)
+        if order is not None:
+            head.out_features = len(order)
+            for parameter in head.parameters():
+                parameter.data = parameter[order]
+        return torch.nn.Sequential(network.pool, head)
 
     @property
     def recorded_accuracy(self) -> list[float | None]:
@@ -120,14 +128,25 @@ def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Cl
         ConfigError: there are no such weights, or a configuration stands where a trained teacher is needed.
     """
     backbone, _, weights = source.rpartition(":")
-    if backbone and not is_config(source) and not Path(source).exists():
-        return _pretrained(backbone, weights, class_names, image_size)
+    if _has_weights(backbone) and not Path(source).exists():
+        try:
+            return _pretrained(backbone, weights, class_names, image_size)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("model.weights", "model.teacher", 1)) from None
     forms = "a classifier's configuration, or pretrained weights such as resnet34:IMAGENET1K_V1"
     path = find_teacher(source, forms)
     member = load_teacher(path, source, Classifier)
+    if getattr(member, "answers_through_teacher", False):
+        raise CheckpointError(f"model.teacher: {source} answers through its own teacher's classifier (simkd); give that "
+                              f"teacher, {', '.join(member.sources)}")  # fmt: skip
     saved = read_checkpoint(path).get("callbacks", {}).get("SaveCheckpoints", {})
     member.recorded_accuracy = saved.get("best_value") if saved.get("monitor") == "val/accuracy" else None
     return member
+
+
+def _has_weights(backbone: str) -> bool:
+    """Whether it may be the name of a network with pretrained weights."""
+    return backbone.startswith("timm/") or backbone.removeprefix("torchvision/") in {*BACKBONES, *TORCHVISION_NAMES}
 
 
 def _pretrained(backbone: str, weights: str, class_names: Sequence[str], image_size: int) -> Classifier:

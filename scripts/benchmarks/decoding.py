@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import torch
@@ -84,14 +85,27 @@ def measure_beam_memory() -> list[Row]:
 
 
 def print_beam_memory(steps: int) -> None:
-    """Prints the MiB by which a search of so many steps raises this process's peak."""
-    import resource
-
+    """Prints the MiB that a search of so many steps holds at its peak, by looking at the process every millisecond."""
     decoder, features = _decoder("soft"), _features(_BATCH)
     _search(decoder, Features(*(part[:1] for part in features)), 5, False, 2)  # what the first call loads
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, peak, done = _resident_mib(), 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.001):
+            peak = max(peak, _resident_mib())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     _search(decoder, features, 5, False, steps)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    done.set()
+    watcher.join()
+    print(peak - before)
+
+
+def _resident_mib() -> float:
+    """Memory of this process that is in use, on Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _decoder(attention: str) -> CaptionDecoder:

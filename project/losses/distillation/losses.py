@@ -98,6 +98,11 @@ class DistillationLosses(nn.Module):
         return tuple(name for name, term in self.terms.items() if "labels" in LOSSES[term.name].inputs)
 
     @property
+    def needs_classifier(self) -> bool:
+        """Whether anything follows from the student's own logits."""
+        return not self.replaces_logits or any("student_logits" in LOSSES[t.name].inputs for t in self.terms.values())
+
+    @property
     def replaces_logits(self) -> bool:
         """Whether the student answers with another classifier than its own, as with `simkd`."""
         return self._answering is not None
@@ -143,6 +148,9 @@ def _made(term: LossTerm, sizes: dict[str, Any], student: Shapes, teacher: Shape
     if "student_logits" in published.inputs and student.num_classes != teacher.num_classes:
         raise ConfigError(f"{where}: compares classes, of which the student has {student.num_classes} and the teacher "
                           f"{teacher.num_classes}; use a loss of features")  # fmt: skip
+    if "teacher_features" in published.inputs and not teacher.num_features:
+        raise ConfigError(f"{where}: compares features, and several teachers have logits alone in common; use a loss of "
+                          "logits")  # fmt: skip
     for size, what in (("num_samples", "the number of training images"), ("teacher_head", "a teacher's classifier")):
         if size in published.parameters and sizes[size] is None:
             raise ConfigError(f"{where}: needs {what}, and there is none here; leave {term.name} out")

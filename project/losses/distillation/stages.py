@@ -56,7 +56,7 @@ def _chosen(term: LossTerm, option: str, whose: str, shapes: Shapes, several: bo
             raise ConfigError(f"{where}: the {whose} has no stages; use a loss of logits or features")
         return tuple(shapes.stages) if several else (list(shapes.stages)[-1],)
     names = tuple(chosen) if several else (chosen,)
-    known = [*shapes.stages, FEATURES]
+    known = [*shapes.stages, *([FEATURES] if shapes.num_features else [])]
     for name in names:
         if name not in known:
             raise ConfigError(f"{where}: the {whose} has no stage '{name}'; {did_you_mean(name, known)}")
