@@ -137,7 +137,7 @@ class SaveCheckpoints(Checkpoint):
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What the task makes of its best checkpoint, beside it."""
-        if trainer.is_global_zero and hasattr(pl_module, "exports"):
+        if hasattr(pl_module, "exports") and trainer.is_global_zero:
             exports = pl_module.exports(read_checkpoint(self.run.checkpoints / "best.ckpt"))
             for name, content in exports.items():
                 with _keeping(self.run.checkpoints / name) as path:

@@ -27,7 +27,7 @@ from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_
 from project.data.base import find_inputs
 from project.errors import CheckpointError, ConfigError, UserError
 from project.runs.checkpoints import AtomicCheckpointIO
-from project.runs.directory import RunDirectory
+from project.runs.directory import RunDirectory, find_runs
 from project.runs.loggers import standing_loggers
 from project.runs.noise import quiet_lightning
 from project.runs.precision import check_precision
@@ -94,7 +94,7 @@ def _train_teachers(command: Command) -> dict[str, str]:
                               "trained teacher")  # fmt: skip
         if run is None:
             _run(teaching)
-            run = finished_run(teaching)
+            run = find_runs(teaching.root, teaching.name)[-1].path
         runs[source] = str(run)
     return runs
 

@@ -44,11 +44,11 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise ConfigError(f"trainer.precision: Apple's GPU cannot do {precision}; use 16-mixed or 32-true")
 
 
-def check_compiler(device: torch.device) -> None:
+def check_compiler(device: torch.device, option: str = "model.compile") -> None:
     """Says before training that there is nothing to compile a network with.
 
     Raises:
         ConfigError: a processor's code needs a C++ compiler, and there is none.
     """
     if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        raise ConfigError("model.compile: needs a C++ compiler such as g++; install one, or set it to false")
+        raise ConfigError(f"{option}: needs a C++ compiler such as g++; install one, or set it to false")

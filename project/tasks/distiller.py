@@ -198,7 +198,7 @@ class Distiller(Classifier, Student):
     def _ready(self) -> None:
         self._teacher.to(self.device)
         if self.compile_teacher:
-            check_compiler(self.device)
+            check_compiler(self.device, "model.compile_teacher")
             self._teacher.compile()
             self.compile_teacher = False
 

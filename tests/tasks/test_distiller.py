@@ -1,151 +1,323 @@
-"""Distillation of classifiers: its loss by hand, what it records and what it leaves behind."""
+"""The loss of a distiller's step in double precision, what it records of it, and what its state holds."""
 
 from __future__ import annotations
 
-import json
+import inspect
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from project.data.batch import Batch, Mixed
+from project.errors import CheckpointError, ConfigError
 from project.losses.distillation import LOSSES, LossTerm
-from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier, Distiller
+from project.tasks.teacher import Teacher
 
-FEATURES = {"fitnets", "at", "sp", "vid", "review_kd", "simkd", "crd"}
-
-
-@pytest.fixture
-def distill(run, trained, trained_images, fit_options, tmp_path):
-    """Distils the trained classifier into a smaller one; returns the run's directory."""
-
-    def fit(*options: object, name: str = "student"):
-        given = fit_options(
-            trained_images, tmp_path / name, "--model.teacher", trained, "--model.allowed_drop", 1, *options
-        )
-        given[given.index("Classifier")] = "Distiller"
-        assert run(*given, "--data.cache_dir", tmp_path / "cache") == 0
-        return tmp_path / name / "r" / "version_0"
-
-    return fit
+NAMES = ["a", "b", "c", "d"]
+SIZE = 8
+SMALL = {"class_names": NAMES, "image_size": SIZE, "backbone_options": {"width": 4}}
 
 
-def test_the_loss_of_a_step_by_hand(trained, trained_images):
-    from lightning.pytorch import Callback, Trainer
-
-    from project.data import ImageFolder
-
-    data = ImageFolder(str(trained_images), image_size=12, batch_size=16, num_workers=0)
-    terms = [LossTerm("kd", weight=0.7, options={"temperature": 3.0})]
-    task = Distiller(
-        data.class_names, 12, str(trained), terms, label_weight=0.4, allowed_drop=1.0, cache=False,
-        backbone_options={"width": 4}, optimizer=lambda p: torch.optim.SGD(p, lr=0.0), lr_scheduler=None,
-    )  # fmt: skip
-    found: list[tuple[float, float]] = []
-
-    class ByHand(Callback):
-        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-            with torch.no_grad():
-                student = module(batch.images).double()  # the rate is zero: the weights are the step's
-                teacher = Classifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")(batch.images).double()
-            labels = -student.log_softmax(1)[range(len(batch.labels)), batch.labels].mean()
-            p, q = (teacher / 3).softmax(1), (student / 3).softmax(1)
-            divergence = (p * (p.log() - q.log())).sum(1).mean()
-            found.append((outputs["loss"].item(), (0.4 * labels + 0.7 * 9 * divergence).item()))
-
-    Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, callbacks=[ByHand()],
-        enable_progress_bar=False, enable_model_summary=False,
-    ).fit(task, data)  # fmt: skip
-    assert len(found) == 3
-    for ours, expected in found:
-        assert ours == pytest.approx(expected, rel=1e-5)
+def classifier(seed: int, **options: object) -> Classifier:
+    """One that is sure of itself."""
+    torch.manual_seed(seed)
+    task = Classifier(**SMALL | options).eval()
+    torch.nn.init.normal_(task.network.head.weight, std=8)
+    return task
 
 
-def test_checkpoints_hold_the_student_alone_and_it_opens_as_a_classifier(
-    run, distill, trained, trained_images, tmp_path
-):
-    teacher = read_checkpoint(trained / "checkpoints" / "best.ckpt")["state_dict"]
-    folder = distill("--model.backbone_options", '{"width": 2}')
-    for name in ("best", "last", "student"):
-        state = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
-        assert state.keys() == teacher.keys()
-        assert state["network.head.weight"].shape[1] == teacher["network.head.weight"].shape[1] // 2
-    path = folder / "checkpoints" / "student.ckpt"
-    student = Classifier.load_from_checkpoint(path)
-    assert type(student) is Classifier
-    best = Distiller.load_from_checkpoint(folder / "checkpoints" / "best.ckpt")
-    images = sorted(trained_images.rglob("*.png"))[::7]
-    assert student.predict(images) == best.predict(images)
-    root = ("--trainer.default_root_dir", tmp_path / "tests", "--name", "t")
-    assert run("test", "--ckpt_path", path, "--data.root", trained_images, *root) == 0
-    assert run("predict", "--ckpt_path", path, "--data.predict", trained_images / "a", *root) == 0
+def distiller(*teachers: Classifier, epoch: int = 0, verb: str = "fit", **options: object) -> Distiller:
+    """One that is ready for the first of two steps of an epoch; `counted` is what it records of it."""
+    torch.manual_seed(0)
+    task = Distiller(teacher="none", **SMALL | options).eval()
+    torch.nn.init.normal_(task.network.head.weight, std=4)
+    data = SimpleNamespace(splits={"train": range(20)}, augment=None)
+    task._trainer = SimpleNamespace(
+        datamodule=data, state=SimpleNamespace(fn=verb), current_epoch=epoch, num_training_batches=2
+    )
+    task._teacher = Teacher(teachers or [classifier(1, mean=[0.3] * 3)], NAMES)
+    task._build_losses(task._teacher)
+    task.counted = {}
+    task.count_batch = lambda count, loss, **means: task.counted.update(count=count, loss=loss, **means)
+    return task
 
 
-def test_what_is_recorded(run, distill, trained_images):
-    folder = distill("--model.losses", '[{"name": "kd"}, {"name": "rkd", "weight": 0.5}]')
-    header = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
-    assert {
-        "train/loss", "train/accuracy", "train/agreement", "train/teacher_kl", "train/loss_labels",
-        "train/weighted_labels", "train/loss_kd", "train/weighted_kd", "train/loss_rkd", "train/weighted_rkd",
-        "val/accuracy", "val/teacher_accuracy", "val/agreement",
-    } <= set(header)  # fmt: skip
-    assert run("test", "--ckpt_path", folder, "--data.root", trained_images) == 0
-    metrics = json.loads((folder / "test_metrics.json").read_text())
-    assert {"test/accuracy", "test/teacher_accuracy", "test/agreement"} <= metrics.keys()
+def batch(count: int = 10) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    colours = torch.rand(count, 3, 1, 1, generator=generator)
+    images = (torch.randint(256, (count, 3, SIZE, SIZE), generator=generator) * colours).to(torch.uint8)
+    return Batch(images, torch.randint(4, (count,), generator=generator), torch.arange(count))
 
 
-def test_a_student_that_is_its_teacher_has_nothing_to_learn(distill, trained):
-    best = trained / "checkpoints" / "best.ckpt"
-    options = ("--model.init_from", best, "--model.optimizer.lr", 0.0, "--model.label_weight", 0)
-    folder = distill(*options, "--trainer.max_epochs", 1)
-    lines = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
-    row = dict(zip(lines[0], lines[-1], strict=True))
-    assert float(row["val/agreement"]) > 0.8  # batch norms see batches in training, so that it is not exactly the same
+def mixed_batch() -> Batch:
+    """Shares of the first label go from nothing to all."""
+    labels = torch.randint(4, (10,), generator=torch.Generator().manual_seed(2))
+    return batch()._replace(mixed=Mixed(labels, torch.linspace(0, 1, 10)))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_trains_and_goes_on_where_it_was(run, distill, fit_options, trained, trained_images, tmp_path, name):
-    losses = [{"name": name, "weight": 0.01} | ({"options": {"negatives": 8, "size": 4}} if name == "crd" else {})]
-    options = ("--model.losses", json.dumps(losses), "--model.label_weight", 1, "--model.lr_scheduler", "null")
-    whole = distill(*options, "--trainer.max_epochs", 2, name="whole")
-    distill(*options, "--trainer.max_epochs", 1, name="parts")
-    parts = distill(*options, "--trainer.max_epochs", 2, "--ckpt_path", "last", name="parts")
-    one, other = (read_checkpoint(folder / "checkpoints" / "last.ckpt") for folder in (whole, parts))
-    for part in ("state_dict", "distillation"):
-        assert one[part].keys() == other[part].keys()
-        assert all(torch.equal(value, other[part][key]) for key, value in one[part].items())
-    assert (whole / "checkpoints" / "student.ckpt").exists() == (name != "simkd")
-    assert run("test", "--ckpt_path", whole, "--data.root", trained_images) == 0
-    if name == "simkd":
-        with pytest.raises(Exception, match="with simkd the student answers through the teacher's classifier"):
-            Distiller.load_from_checkpoint(whole / "checkpoints" / "best.ckpt").predict(
-                [trained_images / "a" / "00.png"]
-            )
+def logits(task: Classifier, data: Batch) -> np.ndarray:
+    with torch.no_grad():
+        return Classifier.forward(task, data.images).double().numpy()
 
 
-def test_a_teacher_that_is_worse_than_it_was_is_refused(fails, trained, image_tree, fit_options, tmp_path):
-    other = image_tree(tmp_path / "other", classes=("c", "b", "a"))  # the same names, told by other brightness
-    for old, new in (("a", "x"), ("c", "a"), ("x", "c")):
-        (other / old).rename(other / new)
-    options = fit_options(other, tmp_path / "runs", "--model.teacher", trained)
-    options[options.index("Classifier")] = "Distiller"
-    line = fails(*options)
-    assert "on the validation split, and recorded" in line
-    assert "raise model.allowed_drop" in line
+def log_softmax(values: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    values = values / temperature
+    return values - np.log(np.exp(values).sum(-1, keepdims=True))
+
+
+def targets(data: Batch) -> np.ndarray:
+    one_hot = np.eye(4)[data.labels]
+    if data.mixed is None:
+        return one_hot
+    share = data.mixed.share.double().numpy()[:, None]
+    return one_hot * share + np.eye(4)[data.mixed.labels] * (1 - share)
+
+
+def cross_entropy(values: np.ndarray, data: Batch, smoothing: float = 0.0) -> float:
+    return float(-((targets(data) * (1 - smoothing) + smoothing / 4) * log_softmax(values)).sum(1).mean())
+
+
+def divergence(student: np.ndarray, teacher: np.ndarray, temperature: float = 1.0) -> float:
+    """KL(teacher ‖ student), the mean over images."""
+    p, q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    return float((np.exp(p) * (p - q)).sum(1).mean())
+
+
+# ---- the loss of a step
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_step_is_cross_entropy_and_divergence_in_double_precision(mixed, smoothing):
+    teacher = classifier(1, mean=[0.3] * 3)
+    task, data = distiller(teacher, label_smoothing=smoothing), mixed_batch() if mixed else batch()
+    loss = task.training_step(data, 0)
+    student, said = logits(task, data), logits(teacher, data)
+    labels, kd = cross_entropy(student, data, smoothing), 16 * divergence(student, said, 4.0)
+    guess = student.argmax(1)
+    expected = {
+        "count": 10,
+        "loss": 0.1 * labels + 0.9 * kd,
+        "loss_labels": labels,
+        "weighted_labels": 0.1 * labels,
+        "loss_kd": kd,
+        "weighted_kd": 0.9 * kd,
+        "accuracy": targets(data)[np.arange(10), guess].mean(),
+        "agreement": (guess == said.argmax(1)).mean(),
+        "teacher_kl": divergence(student, said),
+    }
+    assert {name: float(torch.as_tensor(value).detach()) for name, value in task.counted.items()} == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
+    assert 0 < expected["agreement"] < 1
+
+
+def test_terms_are_added_with_their_own_weights_and_warm_up():
+    teacher = classifier(1)
+    terms = [LossTerm("kd", 0.5, {"temperature": 2.0}, warmup_epochs=4), LossTerm("kd", 3.0, {"temperature": 1.0})]
+    task, data = distiller(teacher, losses=terms, label_weight=0.7, epoch=1), batch()
+    loss = task.training_step(data, 1)  # after one and a half of four epochs
+    student, said = logits(task, data), logits(teacher, data)
+    one, two = 4 * divergence(student, said, 2.0), divergence(student, said)
+    weighted = {"labels": 0.7 * cross_entropy(student, data), "kd": 0.5 * 1.5 / 4 * one, "kd_2": 3.0 * two}
+    assert {name: task.counted[f"weighted_{name}"].item() for name in weighted} == pytest.approx(weighted, rel=1e-5)
+    assert task.counted["loss_kd"].item() == pytest.approx(one, rel=1e-5)
+    assert task.counted["loss_kd_2"].item() == pytest.approx(two, rel=1e-5)
+    assert loss.item() == pytest.approx(sum(weighted.values()), rel=1e-5)
+    assert distiller(teacher, losses=terms[:1], label_weight=0.0).training_step(data, 0).item() == 0
+
+
+def test_several_teachers_teach_the_mean_of_their_probabilities():
+    teachers = [classifier(seed) for seed in (1, 2, 3)]
+    task, data = distiller(*teachers, label_weight=0.0), batch()
+    mean = sum(np.exp(log_softmax(logits(teacher, data))) for teacher in teachers) / 3
+    expected = 0.9 * 16 * divergence(logits(task, data), np.log(mean), 4.0)
+    assert task.training_step(data, 0).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn():
+    teacher = classifier(1)
+    task, data = distiller(teacher), batch()
+    task.load_state_dict(teacher.state_dict())
+    loss = task.training_step(data, 0)
+    assert abs(task.counted["loss_kd"].item()) < 1e-6
+    assert abs(task.counted["teacher_kl"].item()) < 1e-6
+    assert task.counted["agreement"].item() == 1
+    assert loss.item() == pytest.approx(0.1 * cross_entropy(logits(teacher, data), data), rel=1e-5)
+
+
+def test_the_gradient_is_the_students_alone():
+    teacher = classifier(1)
+    terms = [LossTerm("kd"), LossTerm("fitnets"), LossTerm("rkd"), LossTerm("at")]
+    task = distiller(teacher, losses=terms)
+    task.training_step(batch(), 0).backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(parameter.grad is not None for parameter in task.parameters())
+
+
+def test_with_simkd_the_teachers_classifier_answers():
+    """In the student's classes, whatever the order that the teacher knows them in."""
+    teacher = classifier(1, class_names=["d", "x", "b", "a", "c"])
+    task, data = distiller(teacher, losses=[LossTerm("simkd")], label_weight=1.0), batch()
+    projected = task.distillation.learned["simkd"]._projected(task._student(data.images).stages["stage2"])
+    head = teacher.network.head
+    said = head(teacher.network.pool(projected))[:, [3, 2, 4, 0]]
+    torch.testing.assert_close(task(data.images), said)
+    loss = task.training_step(data, 0)
+    labels = cross_entropy(said.detach().double().numpy(), data)
+    assert task.counted["loss_labels"].item() == pytest.approx(labels, rel=1e-5)
+    assert loss.item() == pytest.approx(labels + task.counted["loss_simkd"].item(), rel=1e-5)
+    loss.backward()
+    # what answers nothing waits for no gradient, unless another loss looks at it
+    assert not any(parameter.requires_grad for parameter in task.network.head.parameters())
+    assert all(parameter.grad is not None for parameter in task.parameters() if parameter.requires_grad)
+    both = distiller(teacher, losses=[LossTerm("simkd"), LossTerm("kd")])
+    both.training_step(data, 0).backward()
+    assert both.network.head.weight.grad is not None
+
+
+# ---- what it is and is not
+
+
+def test_the_teacher_is_nowhere_in_the_student():
+    teacher = classifier(1)
+    task = distiller(teacher, losses=[LossTerm("kd"), LossTerm("fitnets")])
+    before = task._teacher.fingerprint()
+    assert not {id(module) for module in teacher.modules()} & {id(module) for module in task.modules()}
+    owned = {tensor.data_ptr() for tensor in (*task.parameters(), *task.buffers())}
+    assert not owned & {tensor.data_ptr() for tensor in teacher.state_dict().values()}
+    task.train()
+    task.training_step(batch(), 0)
+    assert not any(module.training for module in teacher.modules())
+    task.eval().train()
+    assert not any(module.training for module in teacher.modules())
+    assert task._teacher.fingerprint() == before
+
+
+def test_the_state_is_a_classifiers_and_what_losses_learn_lies_beside_it():
+    task = distiller(losses=[LossTerm("fitnets"), LossTerm("crd", options={"size": 4, "negatives": 8})])
+    assert task.state_dict().keys() == Classifier(**SMALL).state_dict().keys()
+    checkpoint = {"state_dict": task.state_dict()}
+    task.training_means.state = lambda strategy: {}
+    task._trainer.strategy = None
+    task.on_save_checkpoint(checkpoint)
+    assert checkpoint["distillation"].keys() == task.distillation.state_dict().keys()
+    other = distiller(losses=[LossTerm("fitnets"), LossTerm("crd", options={"size": 4, "negatives": 8})])
+    for value in other.distillation.state_dict().values():
+        value.zero_()
+    other.training_means.restore = lambda *arguments: None
+    other._trainer.global_rank = 0
+    other.on_load_checkpoint(checkpoint)
+    other.load_state_dict(checkpoint["state_dict"])
+    assert_equal(other.distillation.state_dict(), task.distillation.state_dict())
+
+
+def test_an_average_of_what_losses_learn_lies_beside_the_student_too():
+    task = distiller(losses=[LossTerm("fitnets")])
+    averages = {f"distillation.{n}": torch.full_like(v, 7) for n, v in task.distillation.state_dict().items()}
+    checkpoint = {"state_dict": task.state_dict() | averages}
+    task.training_means.state = lambda strategy: {}
+    task._trainer.strategy = None
+    task.on_save_checkpoint(checkpoint)
+    assert checkpoint["state_dict"].keys() == Classifier(**SMALL).state_dict().keys()
+    assert all((value == 7).all() for value in checkpoint["distillation"].values())
+
+
+def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=0, atol=0, equal_nan=True)
+
+
+def test_only_what_answers_is_built_where_nothing_is_trained():
+    terms = [LossTerm("simkd"), LossTerm("crd", options={"size": 4, "negatives": 8}), LossTerm("kd")]
+    trained = distiller(losses=terms)
+    task = distiller(losses=terms, verb="test")
+    assert list(task.distillation.terms) == ["simkd"]
+    task.training_means.restore = lambda *arguments: None
+    task._trainer.global_rank = 0
+    task.on_load_checkpoint({"task": "Distiller", "distillation": trained.distillation.state_dict()})
+    task.load_state_dict(trained.state_dict())
+    torch.testing.assert_close(task(batch().images), trained(batch().images))
+
+
+def test_losses_are_plain_in_a_checkpoint():
+    terms = [LossTerm("dkd", 2.0, {"beta": 4.0}, 3), LossTerm("kd")]
+    facts = dict(Distiller(teacher=["x", "y"], losses=terms, **SMALL).hparams)
+    assert facts["losses"][0] == {"name": "dkd", "weight": 2.0, "options": {"beta": 4.0}, "warmup_epochs": 3}
+    assert Distiller(**facts).terms == terms
+    assert Distiller(**facts).sources == ["x", "y"]
+    assert Distiller(teacher="x", **SMALL).hparams["losses"] is None
+
+
+def test_its_own_options_are_those_that_a_classifier_has_not():
+    own, plain = (set(inspect.signature(task.__init__).parameters) for task in (Distiller, Classifier))
+    assert own - plain - {"options"} == set(Distiller.own_options)
+
+
+def test_the_best_student_is_a_classifier_unless_its_teacher_answers():
+    checkpoint = {"state_dict": {}, "hyper_parameters": dict(Distiller(teacher="x", **SMALL).hparams)}
+    ((name, plain),) = Distiller(teacher="x", **SMALL).exports(checkpoint).items()
+    assert (name, plain["task"]) == ("student.ckpt", "Classifier")
+    assert plain["hyper_parameters"].keys() == dict(Classifier(**SMALL).hparams).keys()
+    assert Distiller(teacher="x", losses=[LossTerm("simkd")], **SMALL).exports(checkpoint) == {}
+
+
+# ---- mistakes
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "message"),
+    ("options", "message"),
     [
-        ("label_weight", -1, "error: model.label_weight: must be at least 0; got -1"),
-        ("losses", "[]", "error: model.losses: name one or more"),
-        ("losses", '[{"name": "kdd"}]', "error: model.losses: there is no 'kdd'; did you mean 'kd'?"),
-        ("losses", '[{"name": "kd", "options": {"temperature": 0}}]', "error: model.losses.kd.options.temperature"),
-        ("losses", '[{"name": "at", "options": {"student_stages": ["x"]}}]', "error: model.losses.at.options"),
-        ("cache_gib", -1, "error: model.cache_gib: must be at least 0"),
+        ({"teacher": []}, "model.teacher: name one or more; without any, train a Classifier"),
+        ({"label_weight": -1.0}, "model.label_weight: must be at least 0; got -1.0"),
+        ({"cache_gib": -1.0}, "model.cache_gib: must be at least 0; got -1.0"),
+        ({"teacher_decay": 1.0}, "model.teacher_decay: must be at least 0 and below 1; got 1.0"),
+        ({"losses": []}, "model.losses: name one or more, such as kd; without any, train a Classifier"),
+        ({"losses": [{"name": "kt"}]}, "model.losses: there is no 'kt'; did you mean 'pkt'?"),
     ],
 )
-def test_a_mistake_is_one_line(fails, trained, trained_images, fit_options, tmp_path, option, value, message):
-    options = fit_options(trained_images, tmp_path / "runs", "--model.teacher", trained, f"--model.{option}", value)
-    options[options.index("Classifier")] = "Distiller"
-    assert fails(*options).startswith(message)
+def test_options_that_cannot_be_are_config_errors(options, message):
+    with pytest.raises(ConfigError) as raised:
+        Distiller(**SMALL | {"teacher": "x"} | options)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_several_teachers_have_logits_alone(name):
+    teachers = [classifier(1), classifier(2)]
+    if {"teacher_features", "teacher_map", "teacher_maps"} & set(LOSSES[name].inputs):
+        with pytest.raises(ConfigError, match=rf"^model\.losses\.{name}[:.].*; use a loss of logits( or features)?$"):
+            distiller(*teachers, losses=[LossTerm(name)])
+    else:
+        distiller(*teachers, losses=[LossTerm(name)])
+    features = LossTerm("fitnets", options={"student_stage": "features", "teacher_stage": "features"})
+    with pytest.raises(ConfigError, match=r"the teacher has no stage 'features'; there is none\.$"):
+        distiller(*teachers, losses=[features])
+
+
+def test_labels_that_are_mixed_cannot_be_looked_at():
+    mixing = SimpleNamespace(splits={"train": range(20)}, augment=SimpleNamespace(mixes=True))
+    task = distiller(losses=[LossTerm("dkd"), LossTerm("crd")])
+    task._trainer.datamodule = mixing
+    with pytest.raises(ConfigError, match=r"^model\.losses: dkd and crd needs one label an image, and mixed images "):
+        task._build_losses(task._teacher)
+
+
+def test_losses_that_have_not_learned_what_the_checkpoint_holds_are_refused():
+    learned = distiller(losses=[LossTerm("fitnets")]).distillation.state_dict()
+    task = distiller()
+    task.training_means.restore = lambda *arguments: None
+    task._trainer.global_rank = 0
+    with pytest.raises(CheckpointError, match=r"^model\.losses: kd: not those that the checkpoint's run has learned "):
+        task.on_load_checkpoint({"task": "Distiller", "distillation": learned})
+
+
+def test_without_its_teacher_a_simkd_student_refuses_to_answer():
+    task = Distiller(teacher="x", losses=[LossTerm("simkd")], **SMALL)
+    with pytest.raises(CheckpointError, match=r"^model\.losses: with simkd the student answers through the teacher's"):
+        task.predict([np.zeros((SIZE, SIZE, 3), np.uint8)])
