@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from project.cli.command import read_command
+from project.errors import CheckpointError
 from project.runs.checkpoints import read_checkpoint
 
 
@@ -78,6 +79,16 @@ def test_a_directory_means_last_to_train_on_and_best_to_measure(trained):
         command = read_command([verb, "--ckpt_path", str(trained), *more])
         assert command.checkpoint_path == str(trained / "checkpoints" / f"{which}.ckpt")
         assert "state_dict" not in command.checkpoint
+
+
+@pytest.mark.parametrize("absent", ["loops", "optimizer_states"])
+def test_weights_without_a_state_of_training_are_for_measuring(trained, absent):
+    path = trained / "checkpoints" / "last.ckpt"
+    torch.save({name: value for name, value in read_checkpoint(path).items() if name != absent}, path)
+    for verb in ("test", "validate"):
+        assert read_command([verb, "--ckpt_path", str(path)]).checkpoint_path == str(path)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: holds weights and no state of training.*model\.init_from$"):
+        read_command(["fit", "--ckpt_path", str(trained)])
 
 
 def test_the_last_ckpt_path_wins_and_the_command_line_beats_a_file(trained, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
 from project.data import Batch, ImageDataModule, ImageFolder
@@ -151,6 +151,26 @@ def test_overfitting_repeats_the_first_samples_as_they_are(storage, make):
     for epoch in range(2):
         assert indices(seen["train", epoch]) == list(range(40))
         assert_squares_of(seen["train", epoch], data.splits["train"])
+
+
+@BOTH
+@pytest.mark.parametrize(("split", "count", "size"), [("train", 48, 20), ("val", 6, 4)])
+def test_a_split_can_be_had_as_it_is_in_the_middle_of_a_run(storage, split, count, size, make):
+    """In order and not augmented."""
+    data, found = make(storage=storage, eval_batch_size=size), []
+
+    class Ask(Callback):
+        def on_train_start(self, trainer, pl_module):
+            found.extend(data.batches_in_order(split))
+
+    alone = drive(make(storage=storage, eval_batch_size=size))
+    asked = drive(data, callbacks=[Ask()])
+    assert indices(found) == list(range(count))
+    assert [len(batch.labels) for batch in found[:-1]] == [size] * (len(found) - 1)
+    assert all(batch.images.dtype == torch.uint8 for batch in found)
+    assert_squares_of(found, data.splits[split])
+    # and the run goes on as if nobody had asked
+    assert [batch.images.tolist() for batch in asked["train", 0]] == [b.images.tolist() for b in alone["train", 0]]
 
 
 def spoil(data: ImageDataModule, split: str) -> str:

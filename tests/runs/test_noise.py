@@ -13,6 +13,7 @@ DROPPED = [
     ("Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided", UserWarning),
     ("`isinstance(treespec, LeafSpec)` is deprecated, use", FutureWarning),
     ("Precision bf16-mixed is not supported by the model summary. Estimated", UserWarning),
+    ("Found 5 module(s) in eval mode at the start of training. This may lead to", UserWarning),
     ("The number of training batches (3) is smaller than the logging interval", UserWarning),
 ]
 

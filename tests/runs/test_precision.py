@@ -90,4 +90,6 @@ def test_compiling_on_a_processor_needs_a_compiler(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match=r"^model.compile: needs a C\+\+ compiler"):
         check_compiler(torch.device("cpu"))
+    with pytest.raises(ConfigError, match=r"^model.compile_teacher: needs a C\+\+ compiler"):
+        check_compiler(torch.device("cpu"), "model.compile_teacher")
     check_compiler(torch.device("cuda"))

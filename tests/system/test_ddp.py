@@ -104,6 +104,34 @@ def test_two_processes_keep_a_teachers_answers_in_one_file(run, in_two, trained,
         assert [event.value for event in events.Scalars("train/cached")] == [share]
 
 
+def test_a_student_in_two_processes(run, in_two, trained, image_tree, fit_options, tmp_path):
+    """One whose own classifier has no gradient, since the teacher's answers for it."""
+    images = tmp_path / "images"
+    for split, count in (("train", 10), ("val", 3), ("test", 3)):
+        image_tree(images / split, count)
+        (images / split / "a" / "00.png").unlink()  # the processes' shares differ
+    more = ("--model.teacher", trained, "--model.allowed_drop", 1, "--model.optimizer.lr", 0.02, "--data.batch_size", 8,
+            "--model.losses", '[{"name": "simkd"}, {"name": "crd", "options": {"negatives": 8, "size": 4}}]',
+            "--data.eval_batch_size", 1)  # fmt: skip
+    options = fit_options(images, tmp_path / "students", *more)
+    options[options.index("Classifier")] = "Distiller"
+    in_two(*options)
+    directory = tmp_path / "students" / "r" / "version_0"
+    path = directory / "checkpoints" / "last.ckpt"
+    with open(directory / "metrics.csv") as file:
+        last = list(csv.DictReader(file))[-1]
+    one = ("--trainer.precision", "32-true", "--trainer.accelerator", "cpu", "--trainer.devices", 1)
+    assert run("validate", "--ckpt_path", path, *one) == 0
+    alone = json.loads((directory / "validate_metrics.json").read_text())
+    for name in ("loss", "accuracy", "teacher_accuracy", "agreement"):
+        assert float(last[f"val/{name}"]) == pytest.approx(alone[f"val/{name}"], rel=1e-5)
+    assert run("test", "--ckpt_path", path, *one) == 0
+    expected = metrics(directory)
+    in_two("test", "--ckpt_path", path)
+    assert metrics(directory) == pytest.approx(expected, rel=1e-5)
+    assert {"test/accuracy", "test/teacher_accuracy", "test/agreement"} <= expected.keys()
+
+
 def test_a_captioner_in_two_processes(run, in_two, captioned, caption_options, tmp_path):
     one = ("--trainer.precision", "32-true", "--trainer.accelerator", "cpu", "--trainer.devices", 1)
     more = ("--model.decoder", '{"embedding_size": 12, "hidden_size": 32, "dropout": 0.1, "bidirectional": true}',

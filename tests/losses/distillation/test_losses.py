@@ -227,6 +227,21 @@ def test_the_student_answers_with_the_teachers_classifier():
     assert not torch.allclose(expected, student.logits)
 
 
+def test_only_the_students_own_logits_need_its_classifier():
+    assert losses("fitnets").needs_classifier  # cross-entropy looks at it
+    assert losses("simkd", "kd").needs_classifier
+    assert not losses("simkd").needs_classifier
+    assert not losses("simkd", "crd").needs_classifier
+
+
+@pytest.mark.parametrize("term", ["rkd", "crd", LossTerm("sp", options={"teacher_stage": "features"})], ids=str)
+def test_a_teacher_without_features_is_compared_by_its_logits(term):
+    terms = [LossTerm(term) if isinstance(term, str) else term]
+    with pytest.raises(ConfigError, match=r"use a loss of logits$|there is none\.$"):
+        DistillationLosses(terms, STUDENT, Shapes(7, 0, {}), SAMPLES)
+    DistillationLosses([LossTerm("kd")], STUDENT, Shapes(7, 0, {}), SAMPLES)
+
+
 @pytest.mark.parametrize("name", ["kd", "lskd", "dkd", "dist"])
 def test_other_classes_cannot_be_compared(name):
     message = rf"^model\.losses\.{name}: compares classes, of which the student has 8 and the teacher 7; use a loss of"
