@@ -166,15 +166,14 @@ class StopAt(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("step", [4, 5])
-def test_a_teacher_that_was_stopped_is_the_one_that_was_not(run, student, config, tmp_path, step):
+def test_a_teacher_that_was_stopped_is_the_one_that_was_not(run, student, config, tmp_path):
     content = yaml.safe_load(config.read_text())
     content["trainer"]["max_epochs"] = 2
     config.write_text(yaml.safe_dump(content))
     assert run(*student("--trainer.default_root_dir", tmp_path / "whole")) == 0
     whole = tmp_path / "whole" / "teacher-large" / "version_0"
 
-    content["trainer"]["callbacks"] = [{"class_path": f"{__name__}.StopAt", "init_args": {"step": step}}]
+    content["trainer"]["callbacks"] = [{"class_path": f"{__name__}.StopAt", "init_args": {"step": 4}}]
     config.write_text(yaml.safe_dump(content))
     assert run(*student()) == 143
     teachers = tmp_path / "runs" / "teacher-large"

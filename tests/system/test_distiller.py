@@ -17,6 +17,7 @@ from torch import nn
 
 from project import models
 from project.cli import main
+from project.errors import CheckpointError
 from project.losses.distillation import LOSSES
 from project.models import Backbone
 from project.runs.checkpoints import read_checkpoint
@@ -383,8 +384,6 @@ def test_with_simkd_the_teachers_classifier_answers(run, distill, images, more):
 
 def test_the_teachers_classifier_cannot_be_done_without(fails, distill, options, images):
     directory = distill(*losses("simkd"))
-    from project.errors import CheckpointError
-
     with pytest.raises(CheckpointError, match=r"^model\.losses: with simkd the student answers through the teacher's"):
         Distiller.load_from_checkpoint(directory / "checkpoints" / "best.ckpt").predict([images / "test/a/00.png"])
     line = fails(*options(source=directory))
@@ -401,8 +400,16 @@ METHODS = {
     "mixed": ("--data.augment.mixup", 0.5, "--data.augment.cutmix", 0.5),
     "bf16-mixed": ("--trainer.precision", "bf16-mixed"),
     "bf16-true": ("--trainer.precision", "bf16-true"),
-    "views": ("--model.tta", "flip", "--data.augment.policy", "trivial", "--data.augment.crop", 1),
-    "another size": ("--data.train_size", 16),
+    "views": (
+        "--model.tta",
+        "flip",
+        "--data.augment.policy",
+        "trivial",
+        "--data.augment.crop",
+        1,
+        "--data.train_size",
+        16,
+    ),
     "frozen": ("--model.fine_tuning", '{"head_epochs": 1, "unfreeze_epochs": 1}'),
 }
 
