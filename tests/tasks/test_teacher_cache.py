@@ -119,7 +119,6 @@ def test_the_share_of_its_time_is_recorded(distill):
     distill()
     warm, _ = distill()
     assert all(0 < epoch["train/teacher_time"] < 1 for epoch in live.epochs + warm.epochs)
-    assert warm.epochs[2]["train/teacher_time"] < live.epochs[2]["train/teacher_time"]
 
 
 def test_only_the_rows_that_are_missing_are_asked_for(distill):
