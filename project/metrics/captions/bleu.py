@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from project.metrics.captions.corpus import CaptionMetric, Corpus
+from project.metrics.captions.corpus import Corpus, ImageCaptionMetric
 from project.metrics.captions.ngrams import ORDERS, NgramCounts, look_up
 
 _TINY, _SMALL = 1e-15, 1e-9
 
 
-class BLEU(CaptionMetric):
+class BLEU(ImageCaptionMetric):
     """BLEU-1 to BLEU-4 of a corpus, (4,) float64 in 0..1 (Papineni et al. 2002, doi:10.3115/1073083.1073135).
 
     With coco-caption's particulars: n-grams are clipped by the largest count in any one reference, the length compared
@@ -27,8 +27,6 @@ class BLEU(CaptionMetric):
 
     of the C_j matched among G_j predicted j-grams, and T predicted words against R. NaN without images.
     """
-
-    higher_is_better = True
 
     def compute(self) -> Tensor:
         """BLEU-1 to BLEU-4, (4,)."""

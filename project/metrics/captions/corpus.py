@@ -6,6 +6,7 @@ Shapes: N images.
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -102,21 +103,25 @@ class CaptionMetric(Metric):
         ids = [json.loads(key) if isinstance(key, str) else key for key in images]
         return Corpus(ids, [texts[0] for texts in images.values()], [texts[1:] for texts in images.values()])
 
+
+class ImageCaptionMetric(CaptionMetric):
+    """A caption metric that has a score of each image, too."""
+
+    higher_is_better = True
+
     def per_image(self) -> dict[Hashable, Tensor]:
         """The score of each image by its id, or by its place where it has none; every process must call it."""
         with self.sync_context(should_sync=self._to_sync, should_unsync=True):
             corpus = self.corpus()
         return dict(zip(corpus.ids, self.scores(corpus), strict=True))
 
+    @abstractmethod
     def scores(self, corpus: Corpus) -> Tensor:
         """Each image's score, (N, ...) float64."""
-        raise NotImplementedError(f"{type(self).__name__} scores a whole corpus and no single image")
 
 
-class MeanCaptionMetric(CaptionMetric):
+class MeanCaptionMetric(ImageCaptionMetric):
     """A caption metric whose score of a corpus is the mean over its images."""
-
-    higher_is_better = True
 
     def compute(self) -> Tensor:
         """The mean, a float64 scalar; NaN without images."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,18 +20,16 @@ import torch
 from torch import Tensor
 
 from project.errors import ConfigError
-from project.metrics.captions.corpus import CaptionMetric, Corpus
+from project.metrics.captions.corpus import Corpus, ImageCaptionMetric
 from project.metrics.ptb_tokenizer import ptb_tokenize
 
 
-class JavaMetric(CaptionMetric):
+class JavaMetric(ImageCaptionMetric):
     """A caption metric that a Java program computes.
 
     Raises:
         ConfigError: Java, or the package with the program, is not installed.
     """
-
-    higher_is_better = True
 
     def __init__(self, tokenize: Callable[[str], list[str]] = ptb_tokenize, **options: Any) -> None:
         super().__init__(tokenize, **options)
@@ -51,9 +50,9 @@ class JavaMetric(CaptionMetric):
         """Each image's score, (N,) float64."""
         return torch.tensor(self.run(corpus)[1] if corpus.ids else [], dtype=torch.float64)
 
+    @abstractmethod
     def run(self, corpus: Corpus) -> tuple[float, list[float]]:
         """The corpus's score and each image's."""
-        raise NotImplementedError
 
 
 class METEOR(JavaMetric):

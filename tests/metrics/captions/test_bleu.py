@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pycocoevalcap.bleu.bleu import Bleu
 
 from project.metrics.captions import BLEU
 
@@ -18,10 +19,9 @@ def test_it_equals_coco_captions_frozen_scores(golden_scores):
 
 
 def test_it_equals_coco_captions_scorer(random_captions):
-    scorer = pytest.importorskip("pycocoevalcap.bleu.bleu", reason="pycocoevalcap is an optional extra")
     for predictions, references in random_captions:
         gts, res = dict(enumerate(references)), {i: [text] for i, text in enumerate(predictions)}
-        expected, per_image = scorer.Bleu(4).compute_score(gts, res, verbose=0)
+        expected, per_image = Bleu(4).compute_score(gts, res, verbose=0)
         metric = BLEU(tokenize=str.split)
         metric.update(predictions, references)
         assert metric.compute().tolist() == pytest.approx(expected, rel=0, abs=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pycocoevalcap.cider.cider import Cider
 
 from project.metrics.captions import CIDErD, DocumentFrequencies
 
@@ -18,10 +19,9 @@ def test_it_equals_coco_captions_frozen_scores(golden_scores):
 
 
 def test_it_equals_coco_captions_scorer(random_captions):
-    scorer = pytest.importorskip("pycocoevalcap.cider.cider", reason="pycocoevalcap is an optional extra")
     for predictions, references in random_captions:
         gts, res = dict(enumerate(references)), {i: [text] for i, text in enumerate(predictions)}
-        expected, per_image = scorer.Cider().compute_score(gts, res)
+        expected, per_image = Cider().compute_score(gts, res)
         metric = CIDErD(tokenize=str.split)
         metric.update(predictions, references)
         assert metric.compute().item() == pytest.approx(expected, rel=0, abs=1e-9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from pycocoevalcap.rouge.rouge import Rouge
 
 from project.metrics.captions import ROUGEL
 
@@ -20,10 +21,9 @@ def test_it_equals_coco_captions_frozen_scores(golden_scores):
 
 
 def test_it_equals_coco_captions_scorer(random_captions):
-    scorer = pytest.importorskip("pycocoevalcap.rouge.rouge", reason="pycocoevalcap is an optional extra")
     for predictions, references in random_captions:
         gts, res = dict(enumerate(references)), {i: [text] for i, text in enumerate(predictions)}
-        expected, per_image = scorer.Rouge().compute_score(gts, res)
+        expected, per_image = Rouge().compute_score(gts, res)
         metric = ROUGEL(tokenize=str.split)
         metric.update(predictions, references)
         assert metric.compute().item() == pytest.approx(expected, rel=0, abs=1e-12)
