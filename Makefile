@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make setup   .venv with every dependency, pinned and hashed"
 	@echo "make demo    train a classifier on handwritten digits and test it (two minutes)"
-	@echo "make test    the tests (under ten minutes on two cores)"
+	@echo "make test    the tests (about ten minutes on two cores)"
 	@echo "make check   formatting and lint"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from project.errors import ConfigError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -15,10 +17,15 @@ class Normalize(nn.Module):
     Args:
         mean: of each channel, in 0..1.
         std: of each channel, in 0..1.
+
+    Raises:
+        ConfigError: there are not three of each, or a deviation is not above zero.
     """
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
         super().__init__()
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ConfigError("model.mean, model.std: three numbers each, one a channel, and std above zero")
         scale = 1 / (255 * torch.tensor(std))
         # not in the state dictionary: they follow from the hyper-parameters
         self.register_buffer("scale", scale.view(1, -1, 1, 1), persistent=False)

@@ -139,8 +139,6 @@ class Captioner(FineTunedTask):
                               "--data CaptionTable")  # fmt: skip
         if weights and init_from:
             raise ConfigError("model.weights, model.init_from: both say what to start from; give one of them")
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ConfigError("model.mean, model.std: three numbers each, one a channel, and std above zero")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"model.label_smoothing: must lie in 0..1; got {label_smoothing}")
         if attention_penalty and decoder.attention == "none":

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from project.errors import ConfigError
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
 EVERY_LEVEL = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(2, 3, 1, 1)
@@ -32,3 +33,9 @@ def test_the_layout_is_kept(layout):
 
 def test_a_checkpoint_does_not_hold_it():
     assert Normalize(list(IMAGENET_MEAN), list(IMAGENET_STD)).state_dict() == {}
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.5]), ([0.5] * 3, [0.5] * 2), ([0.5] * 3, [0.5, 0.0, 0.5])])
+def test_numbers_that_normalise_nothing_are_one_line(mean, std):
+    with pytest.raises(ConfigError, match=r"^model\.mean, model\.std: three numbers each"):
+        Normalize(mean, std)

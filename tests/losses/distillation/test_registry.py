@@ -66,9 +66,12 @@ def test_a_function_and_a_module_are_made_with_their_options():
 
 def test_a_new_loss_is_one_line(monkeypatch):
     def mine(student_logits: Tensor, teacher_features: Tensor, labels: Tensor, power: float = 2.0) -> Tensor:
-        raise NotImplementedError
+        return (student_logits - teacher_features).abs().pow(power).sum(1)[labels].mean()
 
     monkeypatch.setitem(registry.LOSSES, "mine", Published(mine, 3.0))
+    given = torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.zeros(2, 2), torch.tensor([0, 0])
+    assert LOSSES["mine"].made({}, {})(*given) == 10
+    assert LOSSES["mine"].made({}, {"power": 1})(*given) == 4
     assert LOSSES["mine"].inputs == ["student_logits", "teacher_features", "labels"]
     assert LOSSES["mine"].options == {"power": 2.0}
     check_options("mine", {"power": 1})
