@@ -23,8 +23,9 @@ def events(run, captioned, caption_options, tmp_path):
     return read
 
 
-def test_the_same_images_are_shown_after_every_epoch(events):
-    found = events()
+@pytest.mark.parametrize("batch_size", [5, 512])
+def test_the_same_images_are_shown_after_every_epoch(events, batch_size):
+    found = events("--data.eval_batch_size", batch_size)
     assert found.Tags()["images"] == [f"captions/{number}" for number in range(8)]
     for tag in found.Tags()["images"]:
         shown = found.Images(tag)
