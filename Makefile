@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything runs in .venv, which `make setup` fills.
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test test-slow check lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 help:
 	@echo "make setup   .venv with every dependency, pinned and hashed"
 	@echo "make demo    train a classifier on handwritten digits and test it (two minutes)"
-	@echo "make test    the tests (about ten minutes on two cores)"
+	@echo "make test    the tests (under ten minutes on two cores)"
+	@echo "make test-slow  those that start several processes (two more minutes)"
 	@echo "make check   formatting and lint"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -25,7 +26,10 @@ demo: setup
 	$(BIN)/python -m project test --config configs/classifier/digits.yaml --ckpt_path best
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow
 
 check: setup
 	$(BIN)/ruff format --check .

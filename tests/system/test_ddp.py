@@ -14,6 +14,8 @@ import pytest
 
 from project.runs.checkpoints import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TWO = ("--config", ROOT / "configs/trainer/ddp.yaml", "--trainer.strategy", "ddp", "--trainer.devices", 2,
        "--trainer.accelerator", "cpu", "--trainer.precision", "32-true")  # fmt: skip
