@@ -34,10 +34,12 @@ class WriteResults(Callback):
         if not trainer.is_global_zero:
             return
         write_atomically(self.run.path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
-        confusion = getattr(pl_module, "confusion", None)
-        if confusion is not None:
+        outcome = getattr(pl_module, "outcome", None)
+        if outcome is not None and outcome.confusion is not None:
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(["true \\ predicted", *pl_module.class_names])
-            writer.writerows([name, *row] for name, row in zip(pl_module.class_names, confusion, strict=True))
+            writer.writerows(
+                [name, *row] for name, row in zip(pl_module.class_names, outcome.confusion.tolist(), strict=True)
+            )
             write_atomically(self.run.path / f"{verb}_confusion.csv", text.getvalue())

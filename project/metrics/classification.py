@@ -5,6 +5,8 @@ Shapes: B images, K classes.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -15,7 +17,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from project.metrics.calibration import BrierScore, CalibrationError, NegativeLogLikelihood, TemperatureSearch
+from project.metrics.calibration import Bins, BrierScore, CalibrationError, NegativeLogLikelihood, TemperatureSearch
 from project.metrics.sums import WeightedMean
 
 _CONFUSION_CLASSES = 1000  # above it the matrix, K × K int64, is not kept
@@ -43,6 +45,16 @@ def classification_metrics(num_classes: int) -> MetricCollection:
 def per_class_accuracy(num_classes: int) -> MulticlassAccuracy:
     """The share of each class's samples that are classified right, (K,); 0 for a class without samples."""
     return MulticlassAccuracy(num_classes, average=None, validate_args=False)
+
+
+class Outcome(NamedTuple):
+    """What one evaluation found beyond single numbers, of all processes, in host memory."""
+
+    confusion: Tensor | None
+    """(K, K) int64, samples by true class and prediction; None above 1,000 classes."""
+    class_accuracy: Tensor
+    """(K,) float32 in 0..1."""
+    reliability: Bins
 
 
 class SplitScores(nn.Module):
@@ -103,6 +115,15 @@ class SplitScores(nn.Module):
         if calibrated:
             values |= {"ece": self.ece.compute(), "nll": self.nll.compute(), "brier": self.brier.compute()}
         return {name: value.item() for name, value in values.items()}
+
+    def outcome(self, calibrated: bool) -> Outcome:
+        """See `Outcome`; the reliability of `calibrated` probabilities, or of the network's own.
+
+        Every process must call it.
+        """
+        bins = (self.ece if calibrated else self.ece_uncalibrated).bins()
+        confusion = None if self.confusion is None else self.confusion.compute().cpu()
+        return Outcome(confusion, self.classes.compute().cpu(), Bins(*(values.cpu() for values in bins)))
 
     def reset(self) -> None:
         """Forgets everything, for a new epoch."""

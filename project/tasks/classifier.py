@@ -17,7 +17,7 @@ from torch.optim import SGD
 
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError, DataError
-from project.metrics.classification import SplitScores
+from project.metrics.classification import Outcome, SplitScores
 from project.models import build_backbone
 from project.models.multi_view import Views, mean_logits
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
@@ -121,6 +121,8 @@ class Classifier(FineTunedTask):
         # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
         self.register_buffer("temperature", torch.tensor(1.0))
         self.metrics = torch.nn.ModuleDict({f"{stage}_metrics": SplitScores(num_classes) for stage in ("val", "test")})
+        self.outcome: Outcome | None = None
+        """What the latest evaluation found, for who draws it."""
 
     # ---- before training
 
@@ -184,13 +186,13 @@ class Classifier(FineTunedTask):
         self.count_batch(len(batch.labels), loss, accuracy=right.mean())
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds one batch to the validation metrics."""
-        self._evaluation_step(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Adds one batch to the validation metrics; its `logits` (B, K) are for who watches."""
+        return {"logits": self._evaluation_step(batch, "val")}
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds one batch to the test metrics."""
-        self._evaluation_step(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Likewise of the test metrics."""
+        return {"logits": self._evaluation_step(batch, "test")}
 
     def _evaluation_step(self, batch: Batch, stage: str) -> Tensor:
         """Adds a batch to the metrics; returns its logits."""
@@ -236,10 +238,10 @@ class Classifier(FineTunedTask):
             self.temperature.copy_(metrics.temperature.compute())
             values[f"{stage}/temperature"] = self.temperature.item()
         self.record(values)
+        self.outcome = metrics.outcome(calibrated=not fitting)
         if not fitting:
-            per_class = dict(zip(self.class_names, metrics.classes.compute().tolist(), strict=True))
+            per_class = dict(zip(self.class_names, self.outcome.class_accuracy.tolist(), strict=True))
             self.results |= {f"{stage}/class_accuracy/{name}": value for name, value in per_class.items()}
-            self.confusion = None if metrics.confusion is None else metrics.confusion.compute().tolist()
         metrics.reset()
 
     # ---- prediction

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as reference
 
 from project.metrics import classification_metrics
-from project.metrics.classification import per_class_accuracy
+from project.metrics.classification import SplitScores, per_class_accuracy
 
 
 def random_logits(num_classes: int, count: int = 211, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,3 +84,19 @@ def test_per_class_accuracy_is_the_diagonal_of_the_confusion_matrix():
     expected = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
     assert expected[4] == 0
     assert metric.compute().numpy() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_the_outcome_is_that_of_scikit_learn(calibrated):
+    logits, labels = random_logits(6)
+    scores, temperature = SplitScores(6), torch.tensor(2.0)
+    for chunk in torch.arange(len(labels)).split(50):
+        scores.update(torch.tensor(1.0), 1, logits[chunk], labels[chunk], temperature)
+    outcome = scores.outcome(calibrated)
+    matrix = reference.confusion_matrix(labels, logits.argmax(1), labels=range(6))
+    assert outcome.confusion.tolist() == matrix.tolist()
+    assert outcome.class_accuracy.numpy() == pytest.approx(np.diag(matrix) / matrix.sum(1), abs=1e-6)
+    confidence = (logits / (temperature if calibrated else 1)).softmax(1).amax(1).double()
+    counts, _ = np.histogram(confidence, bins=15, range=(0, 1))
+    assert outcome.reliability.count.tolist() == counts.tolist()
+    assert outcome.reliability.confidence.nansum() > 0
