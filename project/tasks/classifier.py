@@ -24,6 +24,7 @@ from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import OneCycle
 from project.runs.precision import check_compiler
+from project.tasks.adversarial_training import AdversarialTraining
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
 
@@ -46,6 +47,7 @@ class Classifier(FineTunedTask):
             mean of one over the training images.
         fine_tuning: which parts of the network learn, from when on, and how fast.
         sam: see `Task`.
+        adversarial: training on images that are changed to be misread.
         tta: views that `validate`, `test` and `predict` average over: `flip`, or `flip_shift`.
         compile: whether the network is compiled, in place: a checkpoint does not show it.
         center_crop: share of the shorter side that evaluation looks at; the command line takes it from the data.
@@ -71,6 +73,7 @@ class Classifier(FineTunedTask):
         class_weights: Literal["balanced"] | list[float] | None = None,
         fine_tuning: FineTuning = FineTuning(),
         sam: float = 0.0,
+        adversarial: AdversarialTraining = AdversarialTraining(),
         tta: Views | None = None,
         compile: bool = False,  # noqa: A002  torch's word for it
         center_crop: float = 1.0,
@@ -111,6 +114,10 @@ class Classifier(FineTunedTask):
         self.network.to(memory_format=torch.channels_last)
         self.weights = weights
         self.fine_tuner = FineTuner(self.network, fine_tuning)
+        if adversarial and sam:
+            raise ConfigError("model.adversarial, model.sam: both look for the worst nearby, one in the images and one in "
+                              "the weights; set one of them to 0")  # fmt: skip
+        self.adversarial = adversarial
         self.tta = tta
         self.compiles = compile
         self.label_smoothing = label_smoothing
@@ -175,16 +182,24 @@ class Classifier(FineTunedTask):
     # ---- training and evaluation
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, (B, K), of images (B, 3, S, S) uint8."""
+        """Logits, (B, K), of images (B, 3, S, S) uint8, or float in 0..255."""
         normalized = self.normalize(images)
         return self.network(normalized.to(self.network.head.weight.dtype))  # of a network that is all in 16 bits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
+        if self.adversarial:
+            batch = batch._replace(images=self._moved(batch))
         loss, logits = self._shared_step(batch)
         right = mixed_mean(logits.detach().argmax(1), batch, lambda guess, labels: (guess == labels).float())
         self.count_batch(len(batch.labels), loss, accuracy=right.mean())
         return loss
+
+    def _moved(self, batch: Batch) -> Tensor:
+        """The images where the network likes them least; it counts and learns nothing from looking."""
+        with self._passing_again():
+            count = len(batch.labels)  # the sum: a mean is too small for 16-bit gradients
+            return self.adversarial(lambda images: count * self._loss(self(images), batch), batch.images)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Adds one batch to the validation metrics; its `logits` (B, K) are for who watches."""

@@ -82,6 +82,9 @@ class Distiller(Classifier, Student):
             raise ConfigError(f"model.teacher_decay: must be at least 0 and below 1; got {teacher_decay}")
         if losses is not None and not losses:
             raise ConfigError("model.losses: name one or more, such as kd; without any, train a Classifier")
+        if self.adversarial:
+            raise ConfigError("model.adversarial: a teacher is asked about images as they are; leave it out, or train a "
+                              "Classifier")  # fmt: skip
         terms = [LossTerm("kd")] if losses is None else [LossTerm(**t) if isinstance(t, dict) else t for t in losses]
         plain = None if losses is None else [dataclasses.asdict(term) for term in terms]
         self.learn_from(teacher, label_weight=label_weight, losses=plain)

@@ -144,12 +144,13 @@ METHODS = {
     "stages": ("--model.fine_tuning", '{"head_epochs": 1, "unfreeze_epochs": 1, "layer_decay": 0.5}'),
     "views": ("--data.augment", json.dumps(AUGMENTED), "--data.balance", "1", "--data.repeats", "2"),
 }
+ALONE = {"moved images": ("--model.adversarial", '{"epsilon": 8, "steps": 2}')}  # not together with sam
 
 
 @pytest.mark.parametrize(("step", "validating"), [(11, False), (16, True)])
-@pytest.mark.parametrize("methods", [*((name,) for name in METHODS), tuple(METHODS)], ids="+".join)
+@pytest.mark.parametrize("methods", [*((name,) for name in METHODS | ALONE), tuple(METHODS)], ids="+".join)
 def test_so_it_does_with_every_method_of_training(run, tmp_path, images, methods, step, validating):
-    more = [option for name in methods for option in METHODS[name]]
+    more = [option for name in methods for option in (METHODS | ALONE)[name]]
     assert run(*options(tmp_path / "whole", images, "resident", *more)) == 0
     assert run(*options(tmp_path / "cut", images, "resident", *more), *stop(step, validating)) == 143
     assert run(*options(tmp_path / "cut", images, "resident", *more), "--ckpt_path", "last", *RESUME) == 0
