@@ -194,6 +194,10 @@ class ImageDataModule(LightningDataModule):
             for split, samples in self.splits.items()
         }
 
+    def groups(self, split: Split) -> dict[str, list[str | None]]:
+        """By which attributes a set can be cut into groups: the value of each sample of a split, where it has one."""
+        return {}
+
     def training_batches(self, world_size: int) -> int:
         """Batches in an epoch of one of `world_size` processes."""
         skipped = len(self._store("train").skipped) if self.resident and self.skip_bad else 0
@@ -243,12 +247,18 @@ class ImageDataModule(LightningDataModule):
             StreamingLoader(samples, task.image_size, order, workers, self.seed, center_crop=task.center_crop)
         )
 
-    def batches_in_order(self, split: Split) -> Iterator[Batch]:
-        """All samples of a split as they are, on the training device, whatever the number of processes."""
+    def batches_in_order(self, split: Split, device: torch.device | None = None) -> Iterator[Batch]:
+        """All samples of a split as they are, whatever the number of processes.
+
+        Args:
+            split: which.
+            device: to put them on; by default the one that trains, which a Trainer knows.
+        """
+        device = device or self.trainer.strategy.root_device
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])  # but for bad files
-        loader = self._image_loader(split, EvaluationOrder(length, self.eval_batch_size))
+        loader = self._image_loader(split, EvaluationOrder(length, self.eval_batch_size), device)
         for batch in loader:
-            batch = move_data_to_device(batch, self.trainer.strategy.root_device)
+            batch = move_data_to_device(batch, device)
             yield ImageDataModule.on_after_batch_transfer(self, batch, 0)
         loader.close()
 
@@ -292,12 +302,12 @@ class ImageDataModule(LightningDataModule):
         return TrainingOrder(length, self.batch_size, self.seed, rank, world_size, labels, self.balance, self.repeats)
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
-        return self._kept(self._image_loader(split, self._order(split, order_class)))
+        device = self.trainer.strategy.root_device
+        return self._kept(self._image_loader(split, self._order(split, order_class), device))
 
-    def _image_loader(self, split: Split, order: TrainingOrder | EvaluationOrder) -> Loader:
+    def _image_loader(self, split: Split, order: TrainingOrder | EvaluationOrder, device: torch.device) -> Loader:
         training = split == "train"
         augmentation = self.augment if isinstance(order, TrainingOrder) else None
-        device: torch.device = self.trainer.strategy.root_device
         if self.resident:
             return ResidentLoader(self._store(split), order, device, self.seed, augmentation)
         size, crop = self._square(split)

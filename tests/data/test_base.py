@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image
 
-from project.data import Batch, ImageDataModule, ImageFolder
+from project.data import Batch, Digits, ImageDataModule, ImageFolder
 from project.data.augmentation import Augmentation
 from project.data.base import find_inputs
 from project.data.images import load_square
@@ -305,3 +305,11 @@ def test_alone_it_has_no_data_set():
     for use in (lambda data: data.class_names, lambda data: data.splits):
         with pytest.raises(ConfigError, match=r"name one, such as data\.class_path: ImageFolder"):
             use(ImageDataModule())
+
+
+def test_a_split_can_be_looked_at_without_a_trainer():
+    data = Digits(image_size=8, eval_batch_size=100)
+    batches = list(data.batches_in_order("test", torch.device("cpu")))
+    assert [len(batch.labels) for batch in batches] == [100, 100, 100, 59]
+    assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(359))
+    assert data.groups("test") == {}

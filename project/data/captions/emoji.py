@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,12 @@ from project.errors import ConfigError
 
 _SIZE = 72  # pixels, the grid that OpenMoji is drawn on
 _SHARES: tuple[tuple[Split, float], ...] = (("test", 0.1), ("val", 0.2), ("train", 1.0))  # cumulated
-_TONES = frozenset({"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"})
+_TONES = {"1F3FB": "light", "1F3FC": "medium-light", "1F3FD": "medium", "1F3FE": "medium-dark", "1F3FF": "dark"}
+_GENDERS = {
+    "female": {"woman", "women", "girl"},
+    "male": {"man", "men", "boy"},
+    "neutral": {"person", "people", "adult", "child"},
+}
 _COLOUR_VARIANT = "FE0F"
 # two people of two skin tones are spelt as two people, the same two of one tone as a pair
 _PAIRS = {
@@ -61,9 +67,21 @@ class Emoji(CaptionDataModule):
         sequences = list(names)
         images = rendered(sequences, _SIZE, self.cache_dir)
         everything = CaptionedSamples.of(images, [[names[sequence]] for sequence in sequences], "train")
-        key = drawing_of if self.split == "drawings" else str
-        splits = np.array([split_of(key(sequence)) for sequence in sequences])
+        splits = self._splits_of(sequences)
         return {split: everything.take(np.flatnonzero(splits == split), split) for split in ("train", "val", "test")}
+
+    def groups(self, split: Split) -> dict[str, list[str | None]]:
+        """By skin tone, of what is drawn in several, and by gender, of people whose name tells or leaves it open."""
+        names = emoji_names()
+        sequences = np.array(list(names))
+        toned = {drawing_of(sequence) for sequence in names if _tones_of(sequence)}
+        here = sequences[self._splits_of(names) == split].tolist()
+        tones = [tone_of(sequence) or ("none given" if drawing_of(sequence) in toned else None) for sequence in here]
+        return {"skin tone": tones, "gender": [gender_of(names[sequence]) for sequence in here]}
+
+    def _splits_of(self, sequences: Iterable[str]) -> np.ndarray:
+        key = drawing_of if self.split == "drawings" else str
+        return np.array([split_of(key(sequence)) for sequence in sequences])
 
 
 def drawing_of(sequence: str) -> str:
@@ -71,6 +89,23 @@ def drawing_of(sequence: str) -> str:
     points = [point for point in sequence.split("-") if point not in _TONES and point != _COLOUR_VARIANT]
     drawing = "-".join(points)
     return _PAIRS.get(drawing, drawing)
+
+
+def tone_of(sequence: str) -> str | None:
+    """The skin tone of who is drawn, `two tones` of two people who differ in it."""
+    tones = set(_tones_of(sequence))
+    return "two tones" if len(tones) > 1 else next(iter(tones), None)
+
+
+def gender_of(name: str) -> str | None:
+    """`female`, `male`, `both` or `neutral`, as a name says; `None` where it speaks of nobody by one of these words."""
+    words = set(name.split())
+    found = [gender for gender, known in _GENDERS.items() if words & known]
+    return "both" if {"female", "male"} <= set(found) else next(iter(found), None)
+
+
+def _tones_of(sequence: str) -> list[str]:
+    return [_TONES[point] for point in sequence.split("-") if point in _TONES]
 
 
 def split_of(key: str) -> Split:

@@ -11,7 +11,7 @@ import pytest
 
 from project.data import Emoji
 from project.data.captions import emoji
-from project.data.captions.emoji import drawing_of, split_of
+from project.data.captions.emoji import drawing_of, gender_of, split_of
 from project.data.captions.openmoji import cache_name, emoji_names, render
 from project.data.captions.samples import CaptionedSamples
 from project.errors import ConfigError
@@ -145,3 +145,44 @@ def test_impossible_options_are_named(make):
         make("random")
     with pytest.raises(ConfigError, match=r"^data\.storage: this set is in memory already"):
         _ = make(storage="stream").resident
+
+
+@BOTH
+def test_groups_are_those_that_the_names_tell(make, mode):
+    data = make(split=mode)
+    for split in ("val", "test"):
+        captions = [text for (text,) in data.splits[split].captions]
+        groups = data.groups(split)
+        assert list(groups) == ["skin tone", "gender"]
+        assert all(len(values) == len(captions) for values in groups.values())
+        for caption, tone, gender in zip(captions, *groups.values(), strict=True):
+            named = set(re.findall(r"(medium-light|medium-dark|light|medium|dark) skin tone", caption))
+            assert tone == {0: tone, 1: next(iter(named), None), 2: "two tones"}[len(named)], caption
+            if not named:
+                assert tone in (None, "none given"), caption
+            words = set(caption.split())
+            assert (gender in ("female", "both")) == bool(words & {"woman", "women", "girl"}), caption
+            assert (gender in ("male", "both")) == bool(words & {"man", "men", "boy"}), caption
+
+
+def test_what_is_drawn_in_tones_and_shown_without_is_a_group_of_its_own(make):
+    data = make()
+    captions = [text for (text,) in data.splits["test"].captions]
+    tones = dict(zip(captions, data.groups("test")["skin tone"], strict=True))
+    assert tones["women with bunny ears"] == "none given"
+    assert tones["women with bunny ears medium skin tone medium-light skin tone"] == "two tones"
+    assert tones["video camera"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "gender"),
+    [
+        ("woman running", "female"),
+        ("man and woman holding hands", "both"),
+        ("people holding hands", "neutral"),
+        ("woman’s boot", None),
+        ("mango", None),
+    ],
+)
+def test_gender_is_a_whole_word(name, gender):
+    assert gender_of(name) == gender
