@@ -36,14 +36,21 @@ class RunError(UserError):
     """A run directory cannot be written or found."""
 
 
+class NonFiniteError(FloatingPointError):
+    """Training came to a loss or a gradient that is infinite or no number; `str(error)` says where and what is kept."""
+
+
 @contextmanager
 def one_line_for_mistakes() -> Iterator[None]:
-    """Inside it a `UserError` ends the program with one line and status 2; any other exception keeps its traceback."""
+    """Inside it a `UserError` ends the program with one line and status 2, and a `NonFiniteError` with one and status 1.
+
+    Any other exception keeps its traceback.
+    """
     try:
         yield
-    except UserError as error:
+    except (UserError, NonFiniteError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        raise SystemExit(2 if isinstance(error, UserError) else 1) from None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

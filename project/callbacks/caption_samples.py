@@ -1,27 +1,47 @@
-"""The same few validation images after every epoch, with what the captioner says of them."""
+"""The same few validation images again and again, with what the captioner says of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
 
 from project.analysis.caption_pictures import caption_picture
+from project.callbacks.pictures import DrawingTime, Pictures
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _COUNT = 8
 
 
-class CaptionSamples(Callback):
+class _Sample(NamedTuple):
+    """An image (S, S, 3) uint8 or, where batches hold features, none; attention maps (T, h, w) uint8, if it attends."""
+
+    image: np.ndarray | None
+    maps: np.ndarray | None
+    caption: str
+    references: list[str]
+
+
+class CaptionSamples(Pictures):
     """Shows in TensorBoard the first validation images with caption and reference: its slider shows the learning.
 
-    Does nothing where a task's validation step gives no captions. Where batches hold features in the place of images,
-    there are texts alone.
+    Beside an image stands where the network looked for each word. Does nothing where a task's validation step gives no
+    captions. Where batches hold features in the place of images, there are texts alone.
+
+    Args:
+        time: see `Pictures`.
     """
 
-    def __init__(self) -> None:
-        self._samples: list[tuple[Any, str, list[str]]] = []
+    def __init__(self, time: DrawingTime) -> None:
+        super().__init__(time)
+        self._samples: list[_Sample] = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forgets the captions of the validation before."""
+        self._samples = []
 
     def on_validation_batch_end(
         self,
@@ -33,34 +53,31 @@ class CaptionSamples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keeps the first images."""
-        if not isinstance(outputs, dict) or "captions" not in outputs or not trainer.is_global_zero:
+        if not trainer.is_global_zero or not isinstance(outputs, dict) or "captions" not in outputs:
             return
+        maps = outputs.get("attention_maps")
         for place in range(min(_COUNT - len(self._samples), len(batch.images))):
             image = None
             if not batch.images.is_floating_point():
                 image = batch.images[place].permute(1, 2, 0).contiguous().cpu().numpy()
-            self._samples.append((image, outputs["captions"][place], batch.references[place]))
+            looked = None if maps is None else maps[place].cpu().numpy()
+            self._samples.append(_Sample(image, looked, outputs["captions"][place], batch.references[place]))
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws them."""
-        samples, self._samples = self._samples, []
-        if trainer.sanity_checking or not samples:
-            return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                step = max(trainer.global_step - 1, 0)
-                for number, (image, caption, references) in enumerate(samples):
-                    if image is not None:
-                        picture = torch.from_numpy(caption_picture(image, caption, references).copy())
-                        logger.experiment.add_image(f"captions/{number}", picture, step, dataformats="HWC")
-                logger.experiment.add_text("captions", _table(samples), step)
+    def draw(self, pl_module: LightningModule, writer: SummaryWriter, step: int) -> None:
+        """See the class."""
+        for number, (image, maps, caption, references) in enumerate(self._samples):
+            if image is not None:
+                picture = caption_picture(image, caption, references, maps, caption.split())
+                writer.add_image(f"captions/{number}", picture, step, dataformats="HWC")
+        if self._samples:
+            writer.add_text("captions", _table(self._samples), step)
 
 
-def _table(samples: list[tuple[Any, str, list[str]]]) -> str:
+def _table(samples: list[_Sample]) -> str:
     """The texts as Markdown."""
     rows = [
-        f"| {number} | {_cell(caption)} | {'<br>'.join(map(_cell, references))} |"
-        for number, (_, caption, references) in enumerate(samples)
+        f"| {number} | {_cell(sample.caption)} | {'<br>'.join(map(_cell, sample.references))} |"
+        for number, sample in enumerate(samples)
     ]
     return "\n".join(["| image | caption | references |", "| --- | --- | --- |", *rows])
 

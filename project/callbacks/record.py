@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from project.callbacks.guard import stopped_by_guard
 from project.runs.directory import RunDirectory, write_atomically
 
 
@@ -53,7 +54,8 @@ class RunRecord(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Notes that it did not."""
         if trainer.state.fn == "fit":
-            self._write_status("failed" if isinstance(exception, Exception) else "interrupted")
+            failed = isinstance(exception, Exception) or stopped_by_guard(trainer)
+            self._write_status("failed" if failed else "interrupted")
 
     def _write_status(self, status: str) -> None:
         if self._writes:

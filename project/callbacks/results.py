@@ -1,4 +1,4 @@
-"""`test_metrics.json` and `validate_metrics.json`: what an evaluation found, for programs to read."""
+"""What an evaluation found: `test_metrics.json` for programs to read, and TensorBoard for people."""
 
 from __future__ import annotations
 
@@ -14,21 +14,35 @@ from project.runs.directory import RunDirectory, write_atomically
 class WriteResults(Callback):
     """Writes the metrics of `test` or `validate`, and the confusion matrix as a table, into a run directory.
 
+    What `test` found is shown in the run's TensorBoard, too, so that its table of runs has it.
+
     Args:
         run: where.
+        steps: how many the network was trained for.
     """
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, steps: int) -> None:
         self.run = run
+        self.steps = steps
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes `test_metrics.json`."""
+        """Writes `test_metrics.json`, and shows the same."""
         self._write(trainer, pl_module, "test")
+        if trainer.is_global_zero:
+            self._show(pl_module.results)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes `validate_metrics.json`, for the command `validate` alone."""
         if trainer.state.fn == "validate":
             self._write(trainer, pl_module, "validate")
+
+    def _show(self, results: dict[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(self.run.path)) as writer:
+            for name, value in results.items():
+                if "/class_accuracy/" not in name:  # of a thousand classes a thousand curves of one point
+                    writer.add_scalar(name, value, max(self.steps - 1, 0))
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, verb: str) -> None:
         if not trainer.is_global_zero:

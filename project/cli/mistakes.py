@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from project.callbacks.averaging import AveragingOptions
 from project.callbacks.checkpointing import CheckpointOptions
+from project.callbacks.guard import GuardOptions
+from project.callbacks.watching import Watching
 from project.data.augmentation import Augmentation
 from project.errors import did_you_mean
 from project.runs.budget import Budget, EarlyStoppingOptions
@@ -26,6 +28,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "checkpoint": (CheckpointOptions,),
     "early_stopping": (EarlyStoppingOptions,),
     "ema": (AveragingOptions,),
+    "guard": (GuardOptions,),
+    "watch": (Watching,),
     "budget": (Budget,),
 }
 _NOISE = re.compile(r"Subtypes: \[.*?\]\s+Errors:|Problem with given class_path \S+:|Does not validate against any of the Union subtypes|"

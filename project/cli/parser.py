@@ -16,7 +16,9 @@ import project.tasks
 from project import __version__
 from project.callbacks.averaging import AveragingOptions
 from project.callbacks.checkpointing import CheckpointOptions
+from project.callbacks.guard import GuardOptions
 from project.callbacks.progress import ProgressStyle
+from project.callbacks.watching import Watching
 from project.cli.mistakes import class_names, explain
 from project.errors import ConfigError
 from project.runs.budget import Budget, EarlyStoppingOptions
@@ -63,6 +65,8 @@ def build_parser(verb: str, facts_from_data: bool) -> Parser:
     parser.add_argument("--checkpoint", type=CheckpointOptions, default=CheckpointOptions())
     parser.add_argument("--early_stopping", type=EarlyStoppingOptions, default=EarlyStoppingOptions())
     parser.add_argument("--ema", type=AveragingOptions, default=AveragingOptions())
+    parser.add_argument("--guard", type=GuardOptions, default=GuardOptions())
+    parser.add_argument("--watch", type=Watching, default=Watching())
     parser.add_argument("--budget", type=Budget, default=Budget())
     parser.add_subclass_arguments(Task, "model", required=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=False)
@@ -70,6 +74,7 @@ def build_parser(verb: str, facts_from_data: bool) -> Parser:
     parser.set_defaults(
         {
             "trainer.precision": fastest_precision(),
+            "trainer.enable_model_summary": False,  # the run's own summary has the sizes
             "trainer.num_sanity_val_steps": 0,  # validation that cannot run shows after the first epoch
             "trainer.use_distributed_sampler": False,  # the loaders shard; Lightning would shard their shards again
         }

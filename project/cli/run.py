@@ -16,13 +16,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.callbacks.averaging import WeightAverage
-from project.callbacks.caption_samples import CaptionSamples
 from project.callbacks.checkpointing import SaveCheckpoints
+from project.callbacks.guard import Guard, stopped_by_guard
 from project.callbacks.predictions import WritePredictions
 from project.callbacks.progress import progress_callbacks
 from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
+from project.callbacks.watching import watching_callbacks
 from project.cli.command import Command, read_command
+from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data.base import find_inputs
 from project.errors import CheckpointError, ConfigError, UserError
@@ -62,23 +64,33 @@ def _run(command: Command) -> None:
     teachers = _train_teachers(command)
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
     seed_everything(command.config.seed, workers=True, verbose=False)
-    objects = _instantiate(command)
+    objects = instantiate(command)
     if teachers:
         objects.model.replace_teachers(teachers)
-    _check_identity(command, objects.model, objects.data)
+    check_identity(command, objects.model, objects.data)
     run, is_new = _run_directory(command)
     try:
         trainer = _build_trainer(command, objects, run)
         if run and trainer.is_global_zero:
             _describe(command, run, objects.data)
+            print(
+                opening(objects.model, objects.data, trainer, run, command.verb),
+                f"run: {run.path}",
+                sep="\n",
+                flush=True,
+            )
         start = getattr(trainer, command.verb)
         options = {"return_predictions": False} if command.verb == "predict" else {}
         trainer.ckpt_path = command.checkpoint_path  # as an argument of `start`, the task's `setup` would not know it
         start(objects.model, datamodule=objects.data, weights_only=True, **options)
         trainer.strategy.barrier()  # what the first process has written is there for the others
-    except BaseException:
+    except BaseException as stop:
         if run and is_new:
             run.discard_if_empty()
+        if run and command.verb == "fit" and (line := how_to_go_on(run)):
+            print(line, flush=True)
+        if isinstance(stop, SIGTERMException) and (error := stopped_by_guard(trainer)):
+            raise error from None
         raise
     if run and trainer.is_global_zero:
         _conclude(command, run, trainer)
@@ -99,7 +111,7 @@ def _train_teachers(command: Command) -> dict[str, str]:
     return runs
 
 
-def _instantiate(command: Command) -> Namespace:
+def instantiate(command: Command) -> Namespace:
     try:
         return command.parser.instantiate(command.config)
     except Exception as error:
@@ -111,7 +123,7 @@ def _instantiate(command: Command) -> Namespace:
         raise cause from None
 
 
-def _check_identity(command: Command, task: Task, data: LightningDataModule) -> None:
+def check_identity(command: Command, task: Task, data: LightningDataModule) -> None:
     """What the checkpoint is must be what the options say, and what the data are."""
     if command.checkpoint is None:
         return
@@ -168,7 +180,6 @@ def _describe(command: Command, run: RunDirectory, data: LightningDataModule) ->
         run.write_config(command.dump())
     fingerprint = data.fingerprint() if command.verb != "predict" else {"predict": data.predict}
     append_provenance(run, collect_provenance(command.args, fingerprint))
-    print(f"run: {run.path}", flush=True)
 
 
 def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | None) -> Trainer:
@@ -185,8 +196,6 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         options["enable_progress_bar"] = False  # or Lightning would add its own
     if command.verb == "fit":
         _set_length(options, objects)
-    else:
-        options["enable_model_summary"] = False
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You passed `Trainer\\(accelerator='cpu', precision=", UserWarning)
@@ -207,7 +216,8 @@ def _standing_callbacks(
     if writes:
         callbacks.append(RunRecord(run, command.plain_config()))
     if command.verb == "fit":
-        callbacks += [RandomState(), WeightAverage(objects.ema), CaptionSamples()]
+        callbacks += [RandomState(), WeightAverage(objects.ema), Guard(run, objects.guard)]
+        callbacks += watching_callbacks(objects.watch, command.plain_config())
         chosen = command.config.checkpoint
         monitor = chosen.monitor or objects.model.monitor
         mode = chosen.mode or (objects.model.monitor_mode if chosen.monitor is None else _guess_mode(monitor))
@@ -221,7 +231,8 @@ def _standing_callbacks(
     elif writes and command.verb == "predict":
         callbacks.append(WritePredictions(run, find_inputs(objects.data.predict)))
     elif writes:
-        callbacks.append(WriteResults(run))
+        steps = (command.checkpoint or {}).get("global_step", 0)  # an exported student's has none
+        callbacks.append(WriteResults(run, steps))
     return callbacks
 
 
@@ -250,17 +261,7 @@ def _set_length(options: dict[str, Any], objects: Namespace) -> None:
 
 
 def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
-    if command.verb == "fit":
-        saver = next((c for c in trainer.callbacks if isinstance(c, SaveCheckpoints)), None)
-        if saver and saver.best_value is not None:
-            print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
-    elif command.verb == "predict":
-        print(
-            f"predictions: {run.path / 'predictions.jsonl'}\ngallery: {Path(run.path, 'index.html').resolve().as_uri()}"
-        )
-    else:
-        for name, value in trainer.lightning_module.results.items():
-            if "/class_accuracy/" not in name:
-                print(f"{name:24}{value:.4f}")
-        print(f"metrics: {run.path / f'{command.verb}_metrics.json'}")
-    print(f"run: {run.path}", flush=True)
+    saver = next((c for c in trainer.callbacks if isinstance(c, SaveCheckpoints)), None)
+    if saver and saver.best_value is not None:
+        print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
+    print(closing(trainer.lightning_module, run, command.verb), f"run: {run.path}", sep="\n", flush=True)

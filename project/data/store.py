@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from project.data.images import load_square, to_rgb, to_square
+from project.data.progress import track
 from project.data.samples import Samples
 from project.errors import DataError
 
@@ -114,7 +113,8 @@ def _decode_into(images: np.ndarray, samples: Samples, skip_bad: bool, crop: flo
     with ThreadPoolExecutor(num_cpus()) as pool:
         done = pool.map(decode, range(len(samples)))
         try:
-            _exhaust(tqdm(done, f"decoding {samples.split} images", len(samples), leave=False, disable=None, unit=""))
+            for _ in track(done, f"decoding {samples.split} images", len(samples)):
+                pass
         except DataError:
             pool.shutdown(cancel_futures=True)
             raise
@@ -143,8 +143,3 @@ def file_state(path: Path) -> tuple[int, int]:
 def num_cpus() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _exhaust(items: Iterable[object]) -> None:
-    for _ in items:
-        pass

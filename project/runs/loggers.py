@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -72,6 +73,13 @@ class MetricsCSV(Logger):
         """Called at the end, also of a failed run."""
         if self._rows:
             self.save()
+
+
+def record_costs(trainer: Trainer, metrics: dict[str, float], step: int) -> None:
+    """Shows what differs from run to run, as times do: to all loggers but `metrics.csv`, which a resumed run repeats."""
+    for logger in trainer.loggers:
+        if not isinstance(logger, MetricsCSV):
+            logger.log_metrics({"epoch": trainer.current_epoch, **metrics}, step=step)
 
 
 def standing_loggers(run: RunDirectory, resume_step: int = 0) -> list[Logger]:

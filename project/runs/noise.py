@@ -19,12 +19,22 @@ _WARNINGS = {
 }
 
 
+# advertisements, and what the run's own summary says
+_MESSAGES = (
+    "Tip:",
+    "GPU available:",
+    "TPU available:",
+    "Automatic Mixed Precision",
+    "`Trainer.fit` stopped: `max_epochs=",
+)
+
+
 def quiet_lightning() -> None:
-    """Drops Lightning's advertisements and the warnings above."""
+    """Drops the warnings above, and the messages."""
     for message, category in _WARNINGS.items():
         warnings.filterwarnings("ignore", message, category)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_tip)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_news)
 
 
-def _is_no_tip(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+def _is_news(record: logging.LogRecord) -> bool:
+    return not any(part in record.getMessage() for part in _MESSAGES)

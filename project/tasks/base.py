@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from project.data.images import load_square, to_rgb, to_square
-from project.errors import CheckpointError, ConfigError, did_you_mean
+from project.errors import CheckpointError, ConfigError, NonFiniteError, did_you_mean
 from project.optim import SAM, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
 from project.runs.checkpoints import SCHEMA, read_checkpoint, read_weights
@@ -137,7 +137,7 @@ class Task(LightningModule, ABC):
         scale_learning_rates(optimizer)
         if self.sam:
             self._check_sam()
-            optimizer = SAM(optimizer, self.sam, self._passing_again)
+            optimizer = SAM(optimizer, self.sam, self.passing_again)
         if self.make_lr_scheduler is None:
             self._given_options = GivenOptions(optimizer, None)
             return optimizer
@@ -169,16 +169,16 @@ class Task(LightningModule, ABC):
                               "32-true")  # fmt: skip
 
     @contextmanager
-    def _passing_again(self) -> Iterator[None]:
+    def passing_again(self) -> Iterator[None]:
         """Inside it a batch that was seen already is neither counted, logged, nor added to batch-norm statistics."""
         norms = [m for m in self.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-        self._second_pass = True
+        outer, self._second_pass = self._second_pass, True
         for norm in norms:
             norm.track_running_stats = False
         try:
             yield
         finally:
-            self._second_pass = False
+            self._second_pass = outer
             for norm in norms:
                 norm.track_running_stats = True
 
@@ -295,7 +295,7 @@ class Task(LightningModule, ABC):
     def _check_finite(self, means: dict[str, float]) -> None:
         for name, value in means.items():
             if not math.isfinite(value):
-                raise FloatingPointError(
+                raise NonFiniteError(
                     f"train/{name} is {value} in epoch {self.current_epoch + 1}: training has diverged. The checkpoints "
                     "are those of earlier epochs; lower model.optimizer.lr, or set trainer.gradient_clip_val"
                 )

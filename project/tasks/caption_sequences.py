@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -17,10 +16,10 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
-from tqdm import tqdm
 
 from project.data.captions.base import CaptionDataModule
 from project.data.captions.vocabulary import PAD, Vocabulary
+from project.data.progress import track
 from project.data.store import file_state
 from project.decoding import Hypotheses
 from project.errors import DataError
@@ -120,10 +119,11 @@ def _found(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionD
     search = teacher.search(asked.decoding, asked.max_words)
     vocabulary = Vocabulary(task.hparams["vocabulary"])
     tokens = np.full((len(samples), asked.max_words + 1), PAD, np.int32)
-    for images, indices in _progress(data, len(samples)):
+    batches = data.batches_in_order("train")
+    for batch in track(batches, "teacher's captions", len(samples), lambda batch: len(batch.indices)):
         with torch.no_grad(), task.trainer.precision_plugin.forward_context():
-            found = search(teacher.features(images), asked.decoding.num_hypotheses)
-        indices = indices.cpu().numpy()
+            found = search(teacher.features(batch.images), asked.decoding.num_hypotheses)
+        indices = batch.indices.cpu().numpy()
         chosen = np.zeros(len(indices), np.int64)
         if asked.choice == "closest":
             chosen = closest(found, vocabulary, [samples.captions[i] for i in indices])
@@ -132,14 +132,6 @@ def _found(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionD
             length = lengths[row, choice]
             tokens[index, :length] = rows[row, choice, :length]
     return tokens
-
-
-def _progress(data: CaptionDataModule, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and indices of the training split in order, a batch at a time, counted in images."""
-    with tqdm(total=count, desc="teacher's captions", leave=False, disable=None, unit="") as bar:
-        for batch in data.batches_in_order("train"):
-            yield batch.images, batch.indices
-            bar.update(len(batch.indices))
 
 
 def closest(found: Hypotheses, vocabulary: Vocabulary, references: list[list[str]]) -> np.ndarray:

@@ -35,6 +35,8 @@ from project.tasks.caption_search import CaptionSearch, Decoding, in_direction
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
 
+_WATCHED = 8  # images
+
 
 @dataclass(frozen=True)
 class ScheduledSampling:
@@ -258,8 +260,15 @@ class Captioner(FineTunedTask):
         return loss + penalty
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Any]:
-        """Captions one batch by the configured search, and adds it to the metrics."""
-        return self._evaluation_step(batch, "val")
+        """Captions one batch by the configured search, and adds it to the metrics.
+
+        Its `captions`, and the `attention_maps` of the first images, are for who watches.
+        """
+        outputs, watched = self._evaluation_step(batch, "val"), _WATCHED - batch_idx * len(batch.images)
+        if watched > 0:
+            few = Features(*(part[:watched] for part in outputs["features"]))
+            outputs["attention_maps"] = self._attention_maps(few, outputs["found"].tokens[:watched, 0])
+        return outputs
 
     def test_step(self, batch: CaptionBatch, batch_idx: int) -> dict[str, Any]:
         """Likewise, and greedily beside it."""
@@ -304,7 +313,15 @@ class Captioner(FineTunedTask):
         self.scores[stage].update(captions, batch.references, ids)
         if stage == "test":
             self.scores["greedy"].update(self._texts(self.search(every, greedy=True)), batch.references, ids)
-        return {"captions": captions}
+        return {"captions": captions, "features": features, "found": found}
+
+    def _attention_maps(self, features: Features, tokens: Tensor) -> Tensor | None:
+        """Where it looks for each word of captions (B, T), (B, T, height, width) uint8, its most 255; if it attends."""
+        attention = self.network.decoders[0](features, tokens[:, None]).attention
+        if attention is None:
+            return None
+        maps = (255 * attention[:, 0] / attention[:, 0].amax(2, keepdim=True)).byte()
+        return maps.unflatten(2, (self.network.encoder.height, self.network.encoder.width))
 
     def _generator(self, ids: list[int]) -> torch.Generator:
         """Of a batch's draws: training's random numbers go on as if there were none, also where it is run again."""
@@ -342,11 +359,10 @@ class Captioner(FineTunedTask):
         """See `Task`: `caption`, `log_probability`, `finished`, `words` with theirs, and the `alternatives`."""
         features = self._all_features(images, self(images))
         found = self.search(features, self.search.decoding.num_hypotheses)
-        attention = self.network.decoders[0](features[0], found.tokens[:, :1]).attention
+        maps = self._attention_maps(features[0], found.tokens[:, 0])
         ids, log_probs = found.word_ids(), found.log_probs.tolist()
         sums, scores = found.log_probability.tolist(), found.scores.tolist()
         finished, lengths = found.finished.tolist(), found.lengths.tolist()
-        maps = None if attention is None else (255 * attention[:, 0] / attention[:, 0].amax(2, keepdim=True)).byte()
         answers = []
         for image, hypotheses in enumerate(ids):
             each = [
@@ -369,7 +385,7 @@ class Captioner(FineTunedTask):
                     "height": encoder.height,
                     "width": encoder.width,
                     "crop": self.center_crop,
-                    "maps": maps[image, : len(answer["words"])].tolist(),
+                    "maps": maps[image, : len(answer["words"])].flatten(1).tolist(),
                 }
             answers.append(answer)
         return answers

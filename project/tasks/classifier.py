@@ -197,7 +197,7 @@ class Classifier(FineTunedTask):
 
     def _moved(self, batch: Batch) -> Tensor:
         """The images where the network likes them least; it counts and learns nothing from looking."""
-        with self._passing_again():
+        with self.passing_again():
             count = len(batch.labels)  # the sum: a mean is too small for 16-bit gradients
             return self.adversarial(lambda images: count * self._loss(self(images), batch), batch.images)
 

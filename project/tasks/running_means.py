@@ -43,6 +43,13 @@ class RunningMeans:
         self._sums.add_(batch, alpha=count)
         self._count += count
 
+    def copy(self) -> RunningMeans:
+        """The same sums, which go their own way."""
+        other = RunningMeans()
+        other._names, other._count = self._names, self._count
+        other._sums = None if self._sums is None else self._sums.clone()
+        return other
+
     def compute(self, strategy: Strategy) -> dict[str, float]:
         """The mean over all processes' samples so far; nothing without samples."""
         sums, count = self._totals(strategy)

@@ -34,3 +34,25 @@ def test_every_caption_gives_the_same_size(caption):
     assert caption_picture(IMAGE, caption, ["a"]).shape == caption_picture(IMAGE, "a", []).shape
     large = np.full((300, 300, 3), 128, np.uint8)
     assert caption_picture(large, caption, []).shape == caption_picture(IMAGE, "a", []).shape
+
+
+def test_each_word_has_the_image_lit_where_it_looked():
+    maps = np.zeros((2, 2, 2), np.uint8)
+    maps[0, 0, 0] = maps[1, 1, 1] = 255
+    white = np.full((16, 16, 3), 255, np.uint8)
+    picture = caption_picture(white, "red square", [], maps, ["red", "square"])
+    assert picture.shape == caption_picture(white, "", [], np.zeros((0, 2, 2), np.uint8), []).shape
+    assert (picture[:, :240] == caption_picture(white, "red square", [])[:, :240]).all()
+    for left, lit, dark in ((240, (9, 9), (88, 88)), (346, (88, 88), (9, 9))):
+        tile = picture[8 : 8 + 98, left : left + 98]
+        assert tuple(tile[lit]) == (255, 255, 255)
+        assert tuple(tile[dark]) == (63, 63, 63)
+        assert (picture[108:122, left : left + 98] < 128).any()  # the word below it
+    assert (picture[8:106, 452:] == 255).all()
+
+
+def test_words_beyond_the_tenth_are_left_out():
+    maps, words = np.full((30, 2, 2), 255, np.uint8), [f"w{number}" for number in range(30)]
+    ten = caption_picture(IMAGE, "x", [], maps[:10], words[:10])
+    assert np.array_equal(caption_picture(IMAGE, "x", [], maps, words), ten)
+    assert not np.array_equal(caption_picture(IMAGE, "x", [], maps[:9], words[:9]), ten)

@@ -7,7 +7,6 @@ import re
 import sys
 
 import pytest
-from lightning.pytorch.callbacks import TQDMProgressBar
 
 from project.callbacks.progress import Bar, EpochLines, progress_callbacks
 from project.cli import main
@@ -58,28 +57,27 @@ def test_the_bar_shows_the_validation_of_the_epoch_before(images, fit_options, t
     captured = capsys.readouterr()
     with open(tmp_path / "r/version_0/metrics.csv") as file:
         accuracy = [f"{float(row['val/accuracy']):.4f}" for row in csv.DictReader(file)]
-    shown = re.findall(r"val/accuracy=(\d\.\d+)", captured.out + captured.err)
+    shown = re.findall(r"val/accuracy (\d\.\d+)", captured.err)
     assert set(accuracy[:2]) <= set(shown) <= set(accuracy)
     assert "v_num" not in captured.out + captured.err
+    assert "\x1b" not in captured.out  # what is printed stays plain where it is written to a file
 
 
 @pytest.mark.parametrize("style", ["bar", "lines", "none"])
 def test_a_run_has_the_bar_that_was_asked_for_and_no_other(images, fit_options, tmp_path, capsys, style):
     main([*fit_options(images, tmp_path, "--trainer.max_epochs", 1), "--progress", style])
     captured = capsys.readouterr()
-    text = captured.out + captured.err
-    assert ("Epoch 0" in text, bool(epoch_lines(captured.out))) == (style == "bar", style != "none")
+    assert ("epoch 1/1" in captured.err, bool(epoch_lines(captured.out))) == (style == "bar", style != "none")
 
 
 def test_switched_off_it_is_silent(images, fit_options, tmp_path, capsys):
     options = fit_options(images, tmp_path, "--trainer.enable_progress_bar", "false", "--progress", "bar")
     main(options)
     captured = capsys.readouterr()
-    assert "Epoch" not in captured.out + captured.err
+    assert "epoch" not in captured.out + captured.err
 
 
 def test_a_bar_of_lightnings_own_in_the_list_takes_the_place_of_the_standing_one(images, fit_options, tmp_path, capsys):
     main([*fit_options(images, tmp_path, "--trainer.max_epochs", 1), "--trainer.callbacks", "[TQDMProgressBar]"])
     captured = capsys.readouterr()
-    assert "Epoch 0" in captured.out + captured.err
-    assert issubclass(Bar, TQDMProgressBar)
+    assert "Epoch 0" in captured.out + captured.err  # as Lightning's begins

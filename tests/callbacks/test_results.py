@@ -40,8 +40,9 @@ def test_a_fit_writes_none_and_another_root_gets_a_run_of_its_own(run, trained, 
     root = tmp_path / "elsewhere"
     assert run("test", "--ckpt_path", trained, "--trainer.default_root_dir", root, "--name", "n") == 0
     assert not list(trained.glob("*_metrics.json"))
-    assert sorted(path.name for path in (root / "n" / "version_0").iterdir()) == [
-        "checkpoints", "config.yaml", "provenance.json", "test_confusion.csv", "test_metrics.json",
+    names = sorted(path.name.partition(".out.")[0] for path in (root / "n" / "version_0").iterdir())
+    assert names == [
+        "checkpoints", "config.yaml", "events", "provenance.json", "test_confusion.csv", "test_metrics.json",
     ]  # fmt: skip
 
 
@@ -50,3 +51,27 @@ def test_a_second_test_replaces_the_first(run, trained):
         assert run("test", "--ckpt_path", trained, "--data.eval_batch_size", size) == 0
     assert json.loads((trained / "test_metrics.json").read_text())["test/accuracy"] >= 0
     assert [path.name for path in trained.iterdir() if path.name.startswith(".")] == []
+
+
+def test_tensorboard_has_what_test_found_where_training_ended(run, trained, shown):
+    before = set(shown(trained).Tags()["scalars"])
+    assert run("validate", "--ckpt_path", trained / "checkpoints/last.ckpt") == 0
+    assert set(shown(trained).Tags()["scalars"]) == before
+    assert run("test", "--ckpt_path", trained / "checkpoints/last.ckpt") == 0
+    expected = json.loads((trained / "test_metrics.json").read_text())
+    expected = {name: value for name, value in expected.items() if "/class_accuracy/" not in name}
+    found = shown(trained)
+    assert set(found.Tags()["scalars"]) - before == set(expected)
+    for name, value in expected.items():
+        (event,) = found.Scalars(name)
+        assert event.value == pytest.approx(value)
+        assert event.step == found.Scalars("val/loss")[-1].step == 5
+
+
+def test_a_run_that_goes_on_keeps_what_was_tested_before(run, trained, shown):
+    """Resuming hides what was shown of later steps."""
+    assert run("test", "--ckpt_path", trained / "checkpoints/last.ckpt") == 0
+    assert run("fit", "--ckpt_path", trained, "--trainer.max_epochs", 3) == 0
+    found = shown(trained)
+    assert [event.step for event in found.Scalars("test/accuracy")] == [5]
+    assert [event.step for event in found.Scalars("val/accuracy")] == [2, 5, 8]

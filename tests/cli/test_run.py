@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -107,7 +108,7 @@ def test_test_prints_its_metrics_and_where_they_lie(run, trained, capsys):
     found = json.loads((trained / "test_metrics.json").read_text())
     out = capsys.readouterr().out
     for name in ("test/loss", "test/accuracy", "test/f1"):
-        assert f"{name:24}{found[name]:.4f}" in out
+        assert re.search(rf"^{name} +{found[name]:.4f}$", out, re.MULTILINE)
     assert f"metrics: {trained / 'test_metrics.json'}" in out
     assert "class_accuracy" not in out
 

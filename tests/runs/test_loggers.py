@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import warnings
+from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.runs.directory import RunDirectory
-from project.runs.loggers import MetricsCSV, standing_loggers
+from project.runs.loggers import MetricsCSV, record_costs, standing_loggers
 
 
 def rows(directory) -> list[dict]:
@@ -102,3 +105,18 @@ def test_the_standing_loggers_write_into_the_run(tmp_path):
     assert (run.path / "metrics.csv").is_file()
     assert list(run.path.glob("events.out.tfevents.*"))
     assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["version_0"]
+
+
+def test_costs_are_shown_and_not_kept(tmp_path):
+    table = MetricsCSV(tmp_path)
+    other = TensorBoardLogger(str(tmp_path / "t"), name="", version="")
+    record_costs(SimpleNamespace(loggers=[table, other], current_epoch=2), {"speed/waiting": 0.25}, 7)
+    for logger in (table, other):
+        logger.finalize("success")
+    assert not (tmp_path / "metrics.csv").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorBoard's protocol buffers
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = EventAccumulator(str(tmp_path / "t")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("speed/waiting")] == [(7, 0.25)]
+    assert [(event.step, event.value) for event in events.Scalars("epoch")] == [(7, 2.0)]

@@ -49,6 +49,13 @@ def test_tips_are_dropped_and_other_lines_are_not(caplog):
     with caplog.at_level(logging.INFO, logger.name):
         logger.addHandler(caplog.handler)
         logger.info("💡 Tip: For seamless cloud logging, try")
+        logger.info("GPU available: False, used: False")
+        logger.info("Using bfloat16 Automatic Mixed Precision (AMP)")
+        logger.info("`Trainer.fit` stopped: `max_epochs=3` reached.")
+        logger.info("`Trainer.fit` stopped: `max_time=1:00` reached.")
         logger.info("data: there is no labelled test split")
         logger.removeHandler(caplog.handler)
-    assert {record.getMessage() for record in caplog.records} == {"data: there is no labelled test split"}
+    assert {record.getMessage() for record in caplog.records} == {
+        "data: there is no labelled test split",
+        "`Trainer.fit` stopped: `max_time=1:00` reached.",
+    }

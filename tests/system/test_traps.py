@@ -135,8 +135,7 @@ def test_sigterm_in_validation_is_143_with_a_last_and_an_untouched_best_checkpoi
 
 
 def test_a_loss_that_is_not_a_number_is_no_green_exit_and_spoils_no_checkpoint(run, images, fit_options, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"train/loss is nan in epoch 2: .*model\.optimizer\.lr"):
-        run(*fit_options(images, tmp_path, "--trainer.max_epochs", 3, *callback("SpoilWeights")))
+    assert run(*fit_options(images, tmp_path, "--trainer.max_epochs", 3, *callback("SpoilWeights"))) == 1
     directory = tmp_path / "r" / "version_0"
     for name in ("best", "last"):
         checkpoint = read_checkpoint(directory / "checkpoints" / f"{name}.ckpt")

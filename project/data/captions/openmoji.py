@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from project.data.progress import track
 from project.data.store import num_cpus
 
 _FORMAT = 1  # of the cached pixels: raise it when rendering gives others
@@ -102,6 +102,6 @@ def _render_all(sequences: list[str], size: int) -> np.ndarray:
 
     with ThreadPoolExecutor(num_cpus()) as pool:
         done: Iterable[None] = pool.map(draw, range(len(sequences)))
-        for _ in tqdm(done, "rendering drawings", len(sequences), leave=False, disable=None, unit=""):
+        for _ in track(done, "rendering drawings", len(sequences)):
             pass
     return images

@@ -1,0 +1,104 @@
+"""When pictures are drawn, and where they go."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def summary_writer(trainer: Trainer) -> SummaryWriter | None:
+    """TensorBoard's writer in the run's first process; None in others, and where nothing is written."""
+    if not trainer.is_global_zero:
+        return None
+    return next((logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+
+
+def latest_step(trainer: Trainer) -> int:
+    """The step of what an epoch's end has found: steps are counted from zero, so after n of them it is n - 1."""
+    return max(trainer.global_step - 1, 0)
+
+
+class DrawingTime:
+    """Keeps the time spent on pictures below a share of the whole; all that draw in a run share one.
+
+    Args:
+        share: of the training time, in 0..1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.spent = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Training begins now, and the next pictures are its first."""
+        self._started = time.monotonic()
+        self._step = -1
+        self._due = True
+
+    def is_due(self, step: int) -> bool:
+        """Whether there is time to draw what a step has found: always in the beginning, the same for all that ask."""
+        if step != self._step:
+            self._due = self._step == -1 or self.spent < self.share * (time.monotonic() - self._started)
+            self._step = step
+        return self._due
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """What happens inside it is drawing. Letters that the font lacks are boxes, and no reason for a warning."""
+        began = time.monotonic()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+            yield
+        self.spent += time.monotonic() - began
+
+
+class Pictures(Callback):
+    """Draws what validations find: the first, the last, and of the others as many as there is time for.
+
+    A subclass collects in the validation's hooks, without waiting for the device, and draws in `draw`. Which validation
+    was the last is known only afterwards, so what it found is kept until the end of training.
+
+    Args:
+        time: shared by all that draw.
+    """
+
+    def __init__(self, time: DrawingTime) -> None:
+        self.time = time
+        self._undrawn_step: int | None = None
+
+    def draw(self, pl_module: LightningModule, writer: SummaryWriter, step: int) -> None:
+        """Shows what the latest validation has found."""
+        raise NotImplementedError
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self.time.start()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws, if it is time."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self._undrawn_step = latest_step(trainer)
+        if self.time.is_due(trainer.global_step):
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws what the last validation found, unless that was done."""
+        if self._undrawn_step is not None:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (writer := summary_writer(trainer)) is not None:
+            with self.time.drawing():
+                self.draw(pl_module, writer, self._undrawn_step)
+        self._undrawn_step = None
