@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything runs in .venv, which `make setup` fills.
-.PHONY: help setup demo test test-slow check lock clean
+.PHONY: help setup demo test test-slow notebooks notebooks-docs check lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +10,8 @@ help:
 	@echo "make demo    train a classifier on handwritten digits and test it (two minutes)"
 	@echo "make test    the tests (under ten minutes on two cores)"
 	@echo "make test-slow  those that start several processes (two more minutes)"
+	@echo "make notebooks  trains what the notebooks show, once, and runs them (six minutes, then one)"
+	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
 	@echo "make check   formatting and lint"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -30,6 +32,17 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+# seen from notebooks/, where they run
+notebooks notebooks-docs: export PROJECT_RUNS := ../runs/notebooks
+
+notebooks: setup
+	$(BIN)/python scripts/make_runs.py
+	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks
+
+notebooks-docs: setup
+	$(BIN)/python scripts/make_runs.py
+	$(BIN)/python scripts/render_notebooks.py
 
 check: setup
 	$(BIN)/ruff format --check .

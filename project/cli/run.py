@@ -112,6 +112,7 @@ def _train_teachers(command: Command) -> dict[str, str]:
 
 
 def instantiate(command: Command) -> Namespace:
+    """The command's objects; what a constructor refuses is raised as it raised it."""
     try:
         return command.parser.instantiate(command.config)
     except Exception as error:
