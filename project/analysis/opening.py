@@ -1,0 +1,47 @@
+"""A run's best network with the data that it was trained on, for who looks at it from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import project.data
+from project.data.base import ImageDataModule
+from project.errors import CheckpointError, RunError
+from project.runs.directory import RunDirectory
+from project.tasks import Task
+
+_IN_TRAINING = ("augment", "predict", "seed", "repeats", "balance", "train_size", "cache_features")
+
+
+class Opened(NamedTuple):
+    """`task` in evaluation mode, on the processor, and `data` at its image size."""
+
+    task: Task
+    data: ImageDataModule
+
+
+def open_run(path: str | Path, **options: Any) -> Opened:
+    """Opens the best checkpoint of a run, and builds its data as `config.yaml` says, without augmentation.
+
+    Args:
+        path: the run's directory.
+        **options: of the data, in the place of the run's, such as `root` where the images lie elsewhere now.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+        RunError: its configuration names no data set of this codebase.
+    """
+    run = RunDirectory(Path(path))
+    checkpoint = run.checkpoints / "best.ckpt"
+    if not checkpoint.is_file():
+        raise CheckpointError(f"{path}: holds no checkpoints/best.ckpt; give the directory of a trained run")
+    task = Task.load_from_checkpoint(checkpoint)
+    chosen = run.read_config().get("data") or {}
+    name = str(chosen.get("class_path", "")).rpartition(".")[2]
+    data_class = getattr(project.data, name, None)  # what a file names is looked up and not imported
+    if not (isinstance(data_class, type) and issubclass(data_class, ImageDataModule)):
+        raise RunError(f"{path}: config.yaml names no data set of project.data; got '{name}'")
+    kept = {key: value for key, value in chosen.get("init_args", {}).items() if key not in _IN_TRAINING}
+    looks = {"image_size": task.image_size, "center_crop": task.center_crop}
+    return Opened(task, data_class(**kept | looks | options))
