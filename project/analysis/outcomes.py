@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from project.data.base import ImageDataModule
-from project.data.samples import Samples, Split
+from project.data.samples import Split
 from project.models.multi_view import mean_logits
 from project.tasks import Classifier
 
@@ -91,7 +91,7 @@ def collect_outcomes(classifier: Classifier, data: ImageDataModule, split: Split
         torch.cat(logits),
         torch.cat(labels),
         places,
-        sample_names(data.splits[split], places),
+        [data.splits[split].name_of(place) for place in places.tolist()],
         classifier.temperature.item(),
     )
 
@@ -99,9 +99,3 @@ def collect_outcomes(classifier: Classifier, data: ImageDataModule, split: Split
 def existing_split(data: ImageDataModule, split: Split) -> Split:
     """The split that a command looks at by this name: `val` for `test` where there are no labelled test images."""
     return split if split in data.splits else "val"
-
-
-def sample_names(samples: Samples, indices: Tensor) -> list[str]:
-    """What to call samples at `indices` (N,) int64: their files, or their places in the split."""
-    places = indices.tolist()
-    return [f"{samples.split} {i}" for i in places] if samples.in_memory else [str(samples.images[i]) for i in places]

@@ -187,8 +187,7 @@ def _names(trainer: Trainer, batch: Any, origin: Origin) -> list[str]:
     if origin.rows is not None:
         indices = [indices[row] for row in origin.rows]
     samples = trainer.datamodule.splits["train"]
-    in_memory = not isinstance(samples.images[0], Path)
-    return [f"training sample {i}" if in_memory else str(samples.images[i]) for i in indices]
+    return [samples.name_of(index) for index in indices]
 
 
 def _sentence(origin: Origin, names: list[str]) -> str:

@@ -78,6 +78,10 @@ class Samples:
         common = os.path.commonpath([path.parent for path in self.images])
         return [os.path.relpath(path, common).replace(os.sep, "/") for path in self.images]
 
+    def name_of(self, index: int) -> str:
+        """What to call a sample in a message or on a page: its file, or its place in the split."""
+        return f"{self.split} {index}" if self.in_memory else str(self.images[index])
+
     def fingerprint(self) -> str:
         """Tells one data set from another: of pixels and labels in memory, of paths, sizes and labels on disk."""
         digest = hashlib.sha256(self.labels.tobytes())

@@ -7,10 +7,9 @@ import json
 import pytest
 import torch
 
-from project.analysis.outcomes import Outcomes, collect_outcomes, existing_split, sample_names
+from project.analysis.outcomes import Outcomes, collect_outcomes, existing_split
 from project.data import Digits, ImageFolder
 from project.data.images import load_square
-from project.data.samples import Samples
 from project.tasks import Classifier
 
 
@@ -81,9 +80,3 @@ def test_a_set_without_test_images_has_its_validation_split_in_their_place(image
     data = ImageFolder(root=str(tmp_path), image_size=12)
     assert existing_split(data, "test") == "val"
     assert existing_split(Digits(), "test") == "test"
-
-
-def test_samples_in_memory_are_known_by_their_place():
-    samples = Digits(image_size=8).splits["test"]
-    assert isinstance(samples, Samples)
-    assert sample_names(samples, torch.tensor([3, 0])) == ["test 3", "test 0"]

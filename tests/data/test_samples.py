@@ -167,3 +167,9 @@ def test_a_million_paths_are_two_blocks_of_memory():
     held = [value for value in vars(paths).values() if not isinstance(value, (bytes, np.ndarray))]
     assert held == []
     assert sum(sys.getsizeof(value) for value in vars(paths).values()) < 60 * len(paths)
+
+
+def test_a_sample_is_known_by_its_file_or_by_its_place():
+    labels = np.zeros(4, np.int64)
+    assert Samples(np.zeros((4, 2, 2), np.uint8), labels, "test").name_of(3) == "test 3"
+    assert Samples([Path("a.png"), Path("b/c.png"), Path("d"), Path("e")], labels, "train").name_of(1) == "b/c.png"

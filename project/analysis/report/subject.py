@@ -12,7 +12,7 @@ from torch import Tensor
 
 from project.analysis.caption_outcomes import CaptionOutcomes, collect_captions
 from project.analysis.groups import Groups, read_groups
-from project.analysis.outcomes import Outcomes, collect_outcomes, existing_split, sample_names
+from project.analysis.outcomes import Outcomes, collect_outcomes, existing_split
 from project.data.base import ImageDataModule
 from project.data.samples import Split
 from project.tasks import Captioner, Task
@@ -68,7 +68,8 @@ class Subject:
     @cached_property
     def names(self) -> list[str]:
         """Of all samples of the split."""
-        return sample_names(self.data.splits[self.split], torch.arange(self.num_samples))
+        samples = self.data.splits[self.split]
+        return [samples.name_of(place) for place in range(self.num_samples)]
 
     @cached_property
     def groups(self) -> dict[str, Groups]:

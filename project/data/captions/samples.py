@@ -71,9 +71,8 @@ class CaptionedSamples(Samples):
                 if (known if known is not None else _LETTER.search(text) or tokenize(text))
             ]
             if not kept:
-                name = f"image {image}" if self.in_memory else str(self.images[image])
                 said = f"only {texts[0]!r}, which has no word" if texts else "none"
-                raise DataError(f"{self.split} split: {name}: every image needs a caption, and this one has {said}; "
+                raise DataError(f"{self.split} split: {self.name_of(image)}: every image needs a caption, and this one has {said}; "
                                 "give it one, or take it out of the list")  # fmt: skip
             captions.append([text for text, _ in kept])
             tokens.append([known for _, known in kept])

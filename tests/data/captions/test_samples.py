@@ -61,7 +61,7 @@ def test_captions_without_words_are_left_out():
 
 
 def test_an_image_without_words_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"^train split: image 2: .* only '\.\.\.', which has no word; "):
+    with pytest.raises(DataError, match=r"^train split: train 2: .* only '\.\.\.', which has no word; "):
         samples().with_words(lambda text: [])
     paths = [tmp_path / f"{i}.png" for i in range(2)]
     with pytest.raises(DataError, match=r"^val split: .*1\.png: every image needs a caption, and this one has none; "):
