@@ -50,10 +50,10 @@ class Gradients(Callback):
             return
         for name, parameter in pl_module.named_parameters():
             for kind, values in (("weights", parameter.detach()), ("gradients", parameter.grad)):
-                if _can_be_counted(values):
+                if can_be_counted(values):
                     writer.add_histogram(f"{kind}/{name}", values.float(), step)
 
 
-def _can_be_counted(values: Tensor | None) -> bool:
+def can_be_counted(values: Tensor | None) -> bool:
     """Whether there are numbers alone: a scaler's first gradients may be infinite."""
     return values is not None and values.numel() > 0 and bool(values.isfinite().all())

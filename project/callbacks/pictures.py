@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ class DrawingTime:
         self.spent += time.monotonic() - began
 
 
-class Pictures(Callback):
+class Pictures(Callback, ABC):
     """Draws what validations find: the first, the last, and of the others as many as there is time for.
 
     A subclass collects in the validation's hooks, without waiting for the device, and draws in `draw`. Which validation
@@ -76,9 +77,9 @@ class Pictures(Callback):
         self.time = time
         self._undrawn_step: int | None = None
 
+    @abstractmethod
     def draw(self, pl_module: LightningModule, writer: SummaryWriter, step: int) -> None:
         """Shows what the latest validation has found."""
-        raise NotImplementedError
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""

@@ -42,17 +42,17 @@ def test_each_word_has_the_image_lit_where_it_looked():
     white = np.full((16, 16, 3), 255, np.uint8)
     picture = caption_picture(white, "red square", [], maps, ["red", "square"])
     assert picture.shape == caption_picture(white, "", [], np.zeros((0, 2, 2), np.uint8), []).shape
-    assert (picture[:, :240] == caption_picture(white, "red square", [])[:, :240]).all()
-    for left, lit, dark in ((240, (9, 9), (88, 88)), (346, (88, 88), (9, 9))):
-        tile = picture[8 : 8 + 98, left : left + 98]
+    assert (picture[:308] == caption_picture(white, "red square", [])).all()
+    for left, lit, dark in ((8, (5, 5), (66, 66)), (84, (66, 66), (5, 5))):
+        tile = picture[308 : 308 + 72, left : left + 72]
         assert tuple(tile[lit]) == (255, 255, 255)
         assert tuple(tile[dark]) == (63, 63, 63)
-        assert (picture[108:122, left : left + 98] < 128).any()  # the word below it
-    assert (picture[8:106, 452:] == 255).all()
+        assert (picture[380:395, left : left + 72] < 128).any()  # the word below it
+    assert (picture[308:, 160:] == 255).all()
 
 
-def test_words_beyond_the_tenth_are_left_out():
+def test_words_beyond_the_ninth_are_left_out():
     maps, words = np.full((30, 2, 2), 255, np.uint8), [f"w{number}" for number in range(30)]
-    ten = caption_picture(IMAGE, "x", [], maps[:10], words[:10])
-    assert np.array_equal(caption_picture(IMAGE, "x", [], maps, words), ten)
-    assert not np.array_equal(caption_picture(IMAGE, "x", [], maps[:9], words[:9]), ten)
+    nine = caption_picture(IMAGE, "x", [], maps[:9], words[:9])
+    assert np.array_equal(caption_picture(IMAGE, "x", [], maps, words), nine)
+    assert not np.array_equal(caption_picture(IMAGE, "x", [], maps[:8], words[:8]), nine)

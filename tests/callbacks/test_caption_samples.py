@@ -34,7 +34,7 @@ def test_the_same_images_are_shown_after_every_epoch(events, batch_size):
         shown = found.Images(tag)
         assert len(shown) == 2
         assert shown[0].step < shown[1].step
-        assert (shown[0].width, shown[0].height) == (770, 308)
+        assert (shown[0].width, shown[0].height) == (240, 569)
     texts = [event.tensor_proto.string_val[0].decode() for event in found.Tensors("captions/text_summary")]
     assert len(texts) == 2
     assert texts[0].splitlines()[0] == "| image | caption | references |"
@@ -66,7 +66,7 @@ def test_what_is_shown_is_what_predict_answers(events, captioned, tmp_path, batc
 
 def test_a_decoder_that_does_not_attend_has_no_maps(events):
     found = events("--model.decoder.attention", "none")
-    assert found.Images("captions/0")[0].width == 240
+    assert found.Images("captions/0")[0].height == 308
 
 
 def test_features_in_the_place_of_images_leave_the_texts(events):

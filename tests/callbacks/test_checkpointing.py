@@ -165,7 +165,13 @@ def test_a_disk_that_fills_up_keeps_the_earlier_checkpoints_and_goes_on(
 ):
     soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     with small_files_only(soft):
-        assert run(*fit_options(images, tmp_path, "--trainer.max_epochs", 3), *disturb(4, "fill disk")) == 0
+        assert (
+            run(
+                *fit_options(images, tmp_path, "--trainer.max_epochs", 3, "--watch.pictures", 0),
+                *disturb(4, "fill disk"),
+            )
+            == 0
+        )
     assert re.search(r"last\.ckpt could not be written .*earlier one is kept", caplog.text)
     assert checkpoint(tmp_path)["global_step"] == 3
     assert sorted(path.name for path in (tmp_path / "r/version_0/checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
@@ -176,7 +182,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing_half_written(
     run, images, fit_options, tmp_path, small_files_only
 ):
     with small_files_only(resource.getrlimit(resource.RLIMIT_FSIZE)[0]), pytest.raises(OSError, match="too large"):
-        run(*fit_options(images, tmp_path), *disturb(1, "fill disk"))
+        run(*fit_options(images, tmp_path, "--watch.pictures", 0), *disturb(1, "fill disk"))
     assert list((tmp_path / "r/version_0/checkpoints").iterdir()) == []
     assert json.loads((tmp_path / "r/version_0/status.json").read_text()) == {"status": "failed"}
 

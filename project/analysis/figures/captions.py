@@ -70,7 +70,7 @@ def attention_figure(
     references: Sequence[Sequence[str]],
     title: str = "Where it looked for each word",
 ) -> Figure:
-    """Images below each other, each with its caption, a reference, and the part of the image that each word looked at.
+    """Images side by side, each with its caption, a reference, and the part of the image that each word looked at.
 
     Args:
         images: (N, 3, S, S) uint8.
@@ -83,7 +83,7 @@ def attention_figure(
         looked, words = answer.get("_attention"), [word["word"] for word in answer["words"]]
         maps = looked and np.array(looked["maps"], np.uint8).reshape(-1, looked["height"], looked["width"])
         pages.append(caption_picture(np.ascontiguousarray(image), answer["caption"], list(texts), maps, words))
-    page = np.concatenate(pages)
+    page = np.concatenate(pages, axis=1)
     figure, axes = new_figure(page.shape[1] / 110 + 0.1, page.shape[0] / 110 + 0.35)
     picture_axes(axes[0, 0]).imshow(page)
     heading(axes[0, 0], title)

@@ -31,11 +31,11 @@ def reliability_figure(bins: Bins, title: str = "Reliability") -> Figure:
     upper, lower = axes[:, 0]
     upper.plot([0, 1], [0, 1], color=COLOURS[6], linewidth=1, linestyle=":", label="as sure as right")
     upper.bar(left, accuracy, width, align="edge", color=COLOURS[0], alpha=0.75, edgecolor="white", label="accuracy")
-    upper.plot(confidence, accuracy, "o", color=COLOURS[1], markersize=4, label="mean confidence of the bin")
+    upper.plot(confidence, accuracy, "o", color=COLOURS[1], markersize=4, label="mean confidence")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", xticklabels=[])
     error = 100 * np.abs(accuracy - confidence) @ share
     heading(upper, f"{title}: ECE {error:.2f} %" if len(count) else f"{title}: no samples")
-    upper.legend(loc="upper left", frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=7, frameon=False)  # inside it would cover bars
     lower.bar(left, share, width, align="edge", color=COLOURS[0], alpha=0.75, edgecolor="white")
     lower.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the prediction", ylabel="share of samples")
     return figure

@@ -65,7 +65,7 @@ def test_attention_is_shown_as_tensorboard_shows_it():
         )
         for n in range(2)
     ]
-    assert np.array_equal(shown, np.concatenate(expected))
+    assert np.array_equal(shown, np.concatenate(expected, axis=1))
     assert figure.axes[0].get_title("left") == "Where it looked for each word"
 
 
