@@ -77,7 +77,7 @@ def _fit_options(images: Path, root: Path, *more: object) -> list[str]:
         "fit", "--model", "Classifier", "--model.backbone_options", '{"width": 4}',
         "--data", "ImageFolder", "--data.root", images, "--data.image_size", 12, "--data.batch_size", 16,
         "--data.num_workers", 1, "--trainer.max_epochs", 2, "--trainer.accelerator", "cpu", "--trainer.devices", 1,
-        "--trainer.precision", "32-true", "--trainer.enable_model_summary", "false",
+        "--trainer.precision", "32-true", "--watch.pictures", 0,
         "--trainer.default_root_dir", root, "--name", "r", *more,
     ]  # fmt: skip
     return [str(option) for option in options]
@@ -117,7 +117,7 @@ def _caption_options(folder: Path, root: Path, *more: object) -> list[str]:
         "--model.decoder.hidden_size", 16, "--model.decoding.beam_size", 3, "--model.decoding.num_hypotheses", 3,
         "--data", "KarpathyCaptions", "--data.annotations", folder / "captions.json", "--data.images", folder,
         "--data.image_size", 16, "--data.max_words", 8, "--data.batch_size", 8, "--trainer.max_epochs", 2, "--trainer.accelerator", "cpu",
-        "--trainer.devices", 1, "--trainer.precision", "32-true", "--trainer.enable_model_summary", "false",
+        "--trainer.devices", 1, "--trainer.precision", "32-true", "--watch.pictures", 0,
         "--trainer.default_root_dir", root, "--name", "c", *more,
     ]  # fmt: skip
     return [str(option) for option in options]

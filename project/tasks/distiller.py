@@ -17,7 +17,7 @@ from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
 from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
 from project.metrics.sums import WeightedMean
-from project.runs.loggers import MetricsCSV
+from project.runs.loggers import record_costs
 from project.runs.precision import check_compiler
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
@@ -268,16 +268,11 @@ class Distiller(Classifier, Student):
         """Records also which share of the steps' time was the teacher's, and which share of its answers was kept."""
         super().on_train_epoch_end()
         found, seen = self._rows
-        self.record_costs({"train/teacher_time": self.teacher_time.take(), "train/cached": found / max(seen, 1)})
+        costs = {"train/teacher_time": self.teacher_time.take(), "train/cached": found / max(seen, 1)}
+        record_costs(self.trainer, costs, max(self.global_step - 1, 0))
         self._rows = [0, 0]
         if self._cache is not None:
             self._cache.flush()
-
-    def record_costs(self, metrics: dict[str, float]) -> None:
-        """Shows what differs from run to run: to the loggers, but for `metrics.csv`, which a resumed run repeats."""
-        for logger in self.loggers:
-            if not isinstance(logger, MetricsCSV):
-                logger.log_metrics({"epoch": self.current_epoch, **metrics}, step=max(self.global_step - 1, 0))
 
     def _count(
         self,

@@ -23,10 +23,19 @@ def address(tmp_path_factory, image_tree, fit_options, captioned, caption_option
     """Of a TensorBoard that shows a classifier and a captioner."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("pages")
-    options = ("--data.cache_dir", folder / "cache", "--watch.graph", True, "--watch.histograms", True)
+    options = (
+        "--data.cache_dir",
+        folder / "cache",
+        "--watch.pictures",
+        1,
+        "--watch.graph",
+        True,
+        "--watch.histograms",
+        True,
+    )
     main([*fit_options(image_tree(folder / "images"), folder / "runs", *options), "--progress", "none"])
     main(["test", "--ckpt_path", str(folder / "runs/r/version_0"), "--data.cache_dir", str(folder / "cache")])
-    main([*caption_options(captioned, folder / "runs", "--data.cache_dir", folder / "cache"), "--progress", "none"])
+    main([*caption_options(captioned, folder / "runs", *options[:4]), "--progress", "none"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -19,7 +19,7 @@ def events(run, captioned, caption_options, tmp_path, shown):
     """What a run's event files hold."""
 
     def read(*options: object):
-        assert run(*caption_options(captioned, tmp_path / "runs", *options)) == 0
+        assert run(*caption_options(captioned, tmp_path / "runs", "--watch.pictures", 1, *options)) == 0
         return shown(tmp_path / "runs" / "c" / "version_0")
 
     return read

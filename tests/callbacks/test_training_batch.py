@@ -36,7 +36,7 @@ TITLE = "First training batch, as the network sees it"
 
 def test_it_is_the_augmented_batch_with_its_labels(run, images, fit_options, tmp_path, shown, given):
     options = ("--data.augment.shift", 2, "--data.augment.erase", 1, "--watch.pictures", 1e-9)
-    assert run(*fit_options(images, tmp_path / "runs", *options)) == 0
+    assert run(*fit_options(images, tmp_path / "runs", "--watch.pictures", 1, *options)) == 0
     labels = ["abc"[label] for label in given[0].labels.tolist()]
     found = picture(shown(tmp_path / "runs/r/version_0"))
     assert np.array_equal(found, to_pixels(image_figure(given[0].images, labels, TITLE)))
@@ -45,7 +45,7 @@ def test_it_is_the_augmented_batch_with_its_labels(run, images, fit_options, tmp
 
 
 def test_mixed_images_have_both_labels(run, images, fit_options, tmp_path, shown, given):
-    assert run(*fit_options(images, tmp_path / "runs", "--data.augment.mixup", 1)) == 0
+    assert run(*fit_options(images, tmp_path / "runs", "--data.augment.mixup", 1, "--watch.pictures", 1)) == 0
     batch = given[0]
     rows = zip(batch.labels.tolist(), batch.mixed.labels.tolist(), batch.mixed.share.tolist(), strict=True)
     labels = [f"{share:.2f} {'abc'[one]}\n{1 - share:.2f} {'abc'[two]}" for one, two, share in rows]
@@ -59,7 +59,7 @@ def test_captions_stand_below_their_images(run, captioned, caption_options, tmp_
     asked = []
     draw = figures.image_figure
     monkeypatch.setattr(figures, "image_figure", lambda *given: asked.append(given) or draw(*given))
-    assert run(*caption_options(captioned, tmp_path / "runs")) == 0
+    assert run(*caption_options(captioned, tmp_path / "runs", "--watch.pictures", 1)) == 0
     ((images, labels, _),) = asked
     colours = {"red": 0, "green": 1, "blue": 2}
     for image, label in zip(images, labels, strict=True):
@@ -72,5 +72,5 @@ def test_captions_stand_below_their_images(run, captioned, caption_options, tmp_
 
 def test_features_are_no_images(run, captioned, caption_options, tmp_path, shown):
     options = ("--data.cache_features", True, "--model.fine_tuning.frozen", "all")
-    assert run(*caption_options(captioned, tmp_path / "runs", *options)) == 0
+    assert run(*caption_options(captioned, tmp_path / "runs", "--watch.pictures", 1, *options)) == 0
     assert "images/training_batch" not in shown(tmp_path / "runs/c/version_0").Tags()["images"]
