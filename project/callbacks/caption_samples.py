@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 
 from project.analysis.caption_pictures import caption_picture
 from project.callbacks.pictures import DrawingTime, Pictures
@@ -28,33 +28,25 @@ class _Sample(NamedTuple):
 class CaptionSamples(Pictures):
     """Shows in TensorBoard the first validation images with caption and reference: its slider shows the learning.
 
-    Beside an image stands where the network looked for each word. Does nothing where a task's validation step gives no
-    captions. Where batches hold features in the place of images, there are texts alone.
+    Beside an image stands where the network looked for each word. Where batches hold features in the place of images,
+    there are texts alone.
 
     Args:
         time: see `Pictures`.
     """
 
+    needs = "captions"
+
     def __init__(self, time: DrawingTime) -> None:
         super().__init__(time)
         self._samples: list[_Sample] = []
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def forget(self) -> None:
         """Forgets the captions of the validation before."""
         self._samples = []
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def collect(self, outputs: dict[str, Any], batch: Any) -> None:
         """Keeps the first images."""
-        if not trainer.is_global_zero or not isinstance(outputs, dict) or "captions" not in outputs:
-            return
         maps = outputs.get("attention_maps")
         for place in range(min(_COUNT - len(self._samples), len(batch.images))):
             image = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from project.callbacks.pictures import DrawingTime, Pictures
@@ -23,32 +23,24 @@ class ClassifierPictures(Pictures):
     """Confusion, reliability and accuracy of each class as figures, and the images that the network is wrong about.
 
     The images are those of the first process's share: the mistakes that it is most sure of, and the images whose own
-    class it gives the least probability. Does nothing where a task's validation step gives no logits.
+    class it gives the least probability.
 
     Args:
         time: see `Pictures`.
     """
 
+    needs = "logits"
+
     def __init__(self, time: DrawingTime) -> None:
         super().__init__(time)
         self._mistakes, self._unlikely = _Highest(), _Highest()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def forget(self) -> None:
         """Forgets the images of the validation before."""
         self._mistakes, self._unlikely = _Highest(), _Highest()
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def collect(self, outputs: dict[str, Any], batch: Any) -> None:
         """Keeps images, on the device."""
-        if not trainer.is_global_zero or not isinstance(outputs, dict) or "logits" not in outputs:
-            return
         probabilities = outputs["logits"].float().softmax(1)
         confidence, guess = probabilities.max(1)
         of_label = probabilities.gather(1, batch.labels[:, None])[:, 0]

@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -66,16 +66,27 @@ class DrawingTime:
 class Pictures(Callback, ABC):
     """Draws what validations find: the first, the last, and of the others as many as there is time for.
 
-    A subclass collects in the validation's hooks, without waiting for the device, and draws in `draw`. Which validation
-    was the last is known only afterwards, so what it found is kept until the end of training.
+    Which validation was the last is known only afterwards, so what it found is kept until the end of training. Where a
+    task's validation step does not give what is needed, nothing is drawn.
 
     Args:
         time: shared by all that draw.
     """
 
+    needs: ClassVar[str]
+    """Which output of the validation step."""
+
     def __init__(self, time: DrawingTime) -> None:
         self.time = time
         self._undrawn_step: int | None = None
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Of the validation before; a new one begins."""
+
+    @abstractmethod
+    def collect(self, outputs: dict[str, Any], batch: Any) -> None:
+        """Keeps what is shown of a batch of the first process, without waiting for the device."""
 
     @abstractmethod
     def draw(self, pl_module: LightningModule, writer: SummaryWriter, step: int) -> None:
@@ -84,6 +95,23 @@ class Pictures(Callback, ABC):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
         self.time.start()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins anew."""
+        self.forget()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Hands the batch on."""
+        if trainer.is_global_zero and isinstance(outputs, dict) and self.needs in outputs:
+            self.collect(outputs, batch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws, if it is time."""

@@ -59,26 +59,18 @@ class PrecisionRecall(Pictures):
         time: see `Pictures`.
     """
 
+    needs = "logits"
+
     def __init__(self, time: DrawingTime) -> None:
         super().__init__(time)
         self._counts: ThresholdCounts | None = None
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def forget(self) -> None:
         """Forgets the counts of the validation before."""
         self._counts = None
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def collect(self, outputs: dict[str, Any], batch: Any) -> None:
         """Counts a batch, on the device."""
-        if not trainer.is_global_zero or not isinstance(outputs, dict) or "logits" not in outputs:
-            return
         probabilities = outputs["logits"].float().softmax(1)
         if self._counts is None:
             self._counts = ThresholdCounts(probabilities.shape[1], probabilities.device)

@@ -42,9 +42,15 @@ def test_letters_that_the_font_lacks_are_no_reason_to_warn():
 
 
 class Counted(Pictures):
+    needs = "logits"
+
     def __init__(self, time: DrawingTime) -> None:
         super().__init__(time)
         self.steps: list[int] = []
+
+    def forget(self) -> None: ...
+
+    def collect(self, outputs: dict, batch: object) -> None: ...
 
     def draw(self, pl_module: LightningModule, writer: object, step: int) -> None:
         self.steps.append(step)
