@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow  those that start several processes (two more minutes)"
 	@echo "make notebooks  trains what the notebooks show, once, and runs them (six minutes, then one)"
 	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
+	@echo "make test-faults  kills, full disks, damaged files: what docs/reliability.md promises (a quarter of an hour)"
 	@echo "make check   formatting and lint"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -28,7 +29,7 @@ demo: setup
 	$(BIN)/python -m project test --config configs/classifier/digits.yaml --ckpt_path best
 
 test: setup
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow and not faults"
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
@@ -43,6 +44,10 @@ notebooks: setup
 notebooks-docs: setup
 	$(BIN)/python scripts/make_runs.py
 	$(BIN)/python scripts/render_notebooks.py
+
+# its report becomes the table of the page: python scripts/reliability.py .pytest_cache/faults.xml
+test-faults: setup
+	$(BIN)/python -m pytest -q -m faults -o junit_family=xunit1 --junitxml=.pytest_cache/faults.xml
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,8 +41,8 @@ class SaveCheckpoints(Checkpoint):
     """Keeps the best and the newest state of a run.
 
     `best.ckpt` is written after a validation whose monitored metric no earlier one exceeds. `last.ckpt` is the
-    newest state that training can go on from: it is written after every epoch, in mid-epoch by the clock, and when a
-    signal stops the run. An exception never touches either, since the state may be what raised it.
+    newest state that training can go on from: it is written after every epoch, in mid-epoch by the clock, when a signal
+    stops the run, and when a loader fails. Other exceptions touch neither, since the state may be what raised them.
 
     Args:
         run: the run's directory; processes but the first learn of it from `RunRecord`.
@@ -56,15 +56,16 @@ class SaveCheckpoints(Checkpoint):
         self.best_value: float | None = None
         self.best_step = -1
         self._saved_at = time.monotonic()
-        self._saved_step = -1
+        self._saved_step: int | None = None
         self._restart_validation = False
         self._stopping = False
 
     # ---- when
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock of the recovery checkpoint."""
+        """Starts the clock of the recovery checkpoint; from here on there is something new to save."""
         self._saved_at = time.monotonic()
+        self._saved_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -103,37 +104,65 @@ class SaveCheckpoints(Checkpoint):
             return
         # of equal values the later: its learning rate was lower, and small sets have many ties
         if self.best_value is None or (value >= self.best_value if self.mode == "max" else value <= self.best_value):
-            self.best_value, self.best_step = value, trainer.global_step
-            self._save(trainer, "best")
-            self._export(trainer, pl_module)
+            earlier = self.best_value, self.best_step
+            self.best_value, self.best_step = value, trainer.global_step  # which the checkpoint holds, too
+            if self._save(trainer, "best"):
+                self._export(trainer, pl_module)
+            else:
+                self.best_value, self.best_step = earlier
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the last; Lightning calls this after the module's own `on_train_epoch_end`."""
         self._save_last(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves the last if a signal stopped the run between two batches or during validation."""
-        if not isinstance(exception, SIGTERMException) or trainer.state.fn != "fit":
+        """Saves the last if a signal stopped the run between two batches or during validation, or a loader failed."""
+        if self._saved_step is None or not (
+            isinstance(exception, SIGTERMException) or self._failed_between_batches(trainer, exception)
+        ):
             return
+        # of two faults the first is the one to be told
+        with nullcontext() if isinstance(exception, SIGTERMException) else suppress(OSError):
+            if trainer.validating:
+                self._restart_validation = True
+                self._save(trainer, "last")
+            elif self._saved_step != trainer.global_step:
+                self._save_last(trainer)
+
+    def _failed_between_batches(self, trainer: Trainer, exception: BaseException) -> bool:
+        """Whether an exception found whole batches behind it and the next one not begun: whoever reads it raised it."""
+        if trainer.world_size > 1 or not isinstance(exception, Exception) or isinstance(exception, FloatingPointError):
+            return False  # saving takes all processes; a loss that is no number is in the state
+        loop = trainer.fit_loop.epoch_loop
+        done = loop.batch_progress.current.completed
         if trainer.validating:
-            self._restart_validation = True
-            self._save(trainer, "last")
-        elif self._saved_step != trainer.global_step:
-            self._save_last(trainer)
+            progress = loop.val_loop.batch_progress.current
+            return progress.ready == progress.completed
+        return (
+            loop.batch_progress.current.ready == done < trainer.num_training_batches
+            and done % trainer.accumulate_grad_batches == 0
+        )
 
     # ---- how
 
     def _save_last(self, trainer: Trainer) -> None:
-        self._save(trainer, "last")
         self._saved_at = time.monotonic()
-        self._saved_step = trainer.global_step
+        if self._save(trainer, "last"):
+            self._saved_step = trainer.global_step
 
-    def _save(self, trainer: Trainer, which: Literal["best", "last"]) -> None:
+    def _save(self, trainer: Trainer, which: Literal["best", "last"]) -> bool:
+        """Whether it could be written; all processes save, or none."""
         path = self.run.checkpoints / f"{which}.ckpt"
-        for logger in trainer.loggers:
-            logger.save()  # what the checkpoint assumes to be logged is logged
+        logged = written = False
         with _keeping(path):
-            trainer.save_checkpoint(path, weights_only=False)
+            for logger in trainer.loggers:
+                logger.save()  # what the checkpoint assumes to be logged is logged
+            logged = True
+        if trainer.strategy.broadcast(logged):
+            with _keeping(path, trainer.strategy.barrier):
+                trainer.save_checkpoint(path, weights_only=False)
+                written = True
+        return trainer.strategy.broadcast(written)
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What the task makes of its best checkpoint, beside it."""
@@ -162,11 +191,17 @@ class SaveCheckpoints(Checkpoint):
 
 
 @contextmanager
-def _keeping(path: Path) -> Iterator[Path]:
-    """Inside it `path` is written; where that fails and there is an earlier one, which is whole, that one stays."""
+def _keeping(path: Path, meet: Callable[[], object] = lambda: None) -> Iterator[Path]:
+    """Inside it `path` is written; where that fails and there is an earlier one, which is whole, that one stays.
+
+    Args:
+        path: the file.
+        meet: what the other processes wait for at the end of writing.
+    """
     try:
         yield path
     except OSError as error:
         if not path.exists():  # else the next save may find room
             raise
         rank_zero_info(f"{path} could not be written ({error.strerror}); the earlier one is kept")
+        meet()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from project.analysis.gallery import Tile, Word, write_gallery
 from project.runs.directory import RunDirectory
@@ -42,10 +43,12 @@ class WritePredictions(Callback):
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Adds a batch, given as the inputs' indices and the answer to each."""
+        """Adds a batch, given as the inputs' indices and the answer to each; a signal ends it here."""
         indices, answers = outputs
         for index, answer in zip(indices.tolist(), answers, strict=True):
             self._share.write(json.dumps({"path": str(self.inputs[index])} | answer) + "\n")
+        if trainer.received_sigterm:  # Lightning looks at it in all loops but this one
+            raise SIGTERMException
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merges the shares and draws the gallery."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ class Arguments:
         for name, _ in self._options:
             if name in _FOLLOWS and (verb == "fit" or name == "data.seed"):
                 raise ConfigError(f"{name}: follows {_FOLLOWS[name]}; leave it out")
-        # a configuration file never wins over an option, wherever it stands
-        self.ordered = [argument for config in configs for argument in ("--config", config)] + rest
+        # a configuration file never wins over an option, wherever it stands; one of comments alone says nothing
+        said = [config for config, content in zip(configs, self.configs, strict=True) if content]
+        self.ordered = [argument for config in said for argument in ("--config", config)] + rest
 
     def last(self, name: str) -> Any:
         """The value of an option: the last one given, or else that of the last file which has it."""
@@ -63,6 +65,26 @@ class Arguments:
             if option == name:
                 given = value
         return None if given in ("", "null") else given
+
+    @property
+    def texts(self) -> set[str]:
+        """Every text that is the value of an option, at any depth: among them the classes that the user names."""
+        return set(_texts([*self.configs, *(_parsed(value) for _, value in self._options)]))
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value  # the parser will say what is wrong with it
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _read_config(name: str) -> dict[str, Any]:

@@ -101,9 +101,9 @@ def read_command(args: list[str]) -> Command:
             raise CheckpointError(f"ckpt_path: {path}: holds weights and no state of training to go on with; start a new "
                                   "run from them with --model.init_from")  # fmt: skip
         del checkpoint["state_dict"]
-        check_no_new_classes(checkpoint.get("config"), path)
+        check_no_new_classes(checkpoint.get("config"), path, arguments.texts)
         under = _config_of(checkpoint, verb)
-        check_no_new_classes(under, path)
+        check_no_new_classes(under, path, arguments.texts)
         config = parser.parse_args(["--config", json.dumps(under), *arguments.ordered])
         command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
@@ -151,8 +151,11 @@ def _config_of(checkpoint: dict[str, Any], verb: str) -> dict[str, Any]:
     kept = checkpoint.get("config") or {}
     facts = checkpoint["hyper_parameters"]
     model = kept.get("model") or {"class_path": f"project.tasks.{checkpoint['task']}"}
-    options = {**model.get("init_args", {}), **facts}
+    given = model.get("init_args", {})
+    options = {**given, **facts}
     if verb == "fit":
+        # what was left out stays so: made {}, say, it would be another configuration, and `auto` would not find its run
+        options |= {name: None for name, value in given.items() if value is None}
         # the data say the facts again, and must agree
         options = {name: value for name, value in options.items() if name not in FACTS}
         return {**kept, "model": {**model, "init_args": options}}

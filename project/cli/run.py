@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from project.cli.command import Command, read_command
 from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data.base import find_inputs
-from project.errors import CheckpointError, ConfigError, UserError
+from project.errors import CheckpointError, ConfigError, RunError, UserError
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory, find_runs
 from project.runs.loggers import standing_loggers
@@ -37,6 +38,8 @@ from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
 from project.tasks import Task
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_command(args: list[str]) -> None:
@@ -57,6 +60,11 @@ def run_command(args: list[str]) -> None:
             raise ConfigError(f"early stopping: {error}") from None
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from None
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise RunError(f"{error.filename or 'the disk'}: {error.strerror}; make room; what was saved before is "
+                           "whole") from None  # fmt: skip
 
 
 def _run(command: Command) -> None:
@@ -172,6 +180,8 @@ def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
     root = command.config.trainer.default_root_dir
     if resumed and (command.verb == "fit" or root is None or resumed.path.is_relative_to(Path(root).resolve())):
         resumed.check_writable()
+        if command.verb == "fit":
+            resumed.remove_leftovers()
         return resumed, False
     return RunDirectory.create(command.root, command.name), True
 

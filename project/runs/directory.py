@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from project.errors import RunError
+from project.runs.files import remove_leftovers, write_atomically
 
 CONFIG = "config.yaml"
 _STATUS = "status.json"
@@ -36,11 +37,11 @@ class RunDirectory:
         Raises:
             RunError: it cannot be made or written.
         """
-        parent = Path(root, name)
-        version = max((run.version for run in find_runs(root, name)), default=-1) + 1
+        parent, version = Path(root, name), 0
         while True:
-            path = parent / f"version_{version}"
             try:
+                version = max([version, *(run.version + 1 for run in find_runs(root, name))])
+                path = parent / f"version_{version}"
                 parent.mkdir(parents=True, exist_ok=True)
                 path.mkdir()
                 break
@@ -77,13 +78,18 @@ class RunDirectory:
         Raises:
             RunError: the directory cannot be written.
         """
-        probe = self.checkpoints / f".probe-{os.getpid()}"
+        probe = self.checkpoints / f".probe.{os.getpid()}.tmp"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             probe.write_text("")
             probe.unlink()
         except OSError as error:
             raise _unwritable(self.path, error.strerror) from None
+
+    def remove_leftovers(self) -> None:
+        """Removes what a killed process left half-written; for the process that trains on."""
+        remove_leftovers(self.path)
+        remove_leftovers(self.checkpoints)
 
     def discard_if_empty(self) -> None:
         """Removes a directory in which nothing happened: a run that failed before its first result."""
@@ -146,16 +152,6 @@ def find_unfinished(config: dict[str, Any], root: str | Path, name: str) -> Path
         if path.is_file() and not run.finished and run.read_config() == config:
             return path
     return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a text file in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, reason: str | None) -> RunError:

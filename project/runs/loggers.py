@@ -12,7 +12,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from project.runs.directory import RunDirectory, write_atomically
+from project.runs.directory import RunDirectory
+from project.runs.files import write_atomically
 
 
 class MetricsCSV(Logger):

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from project.runs.directory import RunDirectory, write_atomically
+from project.runs.directory import RunDirectory
+from project.runs.files import write_atomically
 
 _LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "pillow", "scikit-learn")
 

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: finish the batch, write a checkpoint, stop. A second one stops at once."""
+"""Ctrl-C and a scheduler's warning as requests: finish the batch, write a checkpoint, stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
 SIGTERM_STATUS = 143
 INTERRUPT_STATUS = 130
@@ -18,9 +20,10 @@ class _Interrupts:
 
 @contextmanager
 def graceful_interrupt() -> Iterator[_Interrupts]:
-    """While inside, the first Ctrl-C does what SIGTERM does, which Lightning looks at after every batch.
+    """While inside, the first Ctrl-C and SIGUSR1 do what SIGTERM does, which Lightning looks at after every batch.
 
-    Yields an object that counts them, from which the exit status follows.
+    A second Ctrl-C stops at once. SIGUSR1 warns that the time is nearly over; under SLURM it is left to Lightning, which
+    has the job started again. Yields an object that counts Ctrl-C, from which the exit status follows.
     """
     interrupts = _Interrupts()
     if threading.current_thread() is not threading.main_thread():
@@ -31,11 +34,15 @@ def graceful_interrupt() -> Iterator[_Interrupts]:
         interrupts.count += 1
         if interrupts.count > 1 or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             raise KeyboardInterrupt
-        print("\nstopping after this batch, with a checkpoint; press Ctrl-C again to stop at once", flush=True)
+        print("\nstopping after this batch; press Ctrl-C again to stop at once", flush=True)
         signal.raise_signal(signal.SIGTERM)
 
-    previous = signal.signal(signal.SIGINT, handle)
+    handlers = {signal.SIGINT: handle}
+    if hasattr(signal, "SIGUSR1") and not SLURMEnvironment.detect():
+        handlers[signal.SIGUSR1] = lambda number, frame: signal.raise_signal(signal.SIGTERM)
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

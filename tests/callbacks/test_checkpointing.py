@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch import Callback
 
 from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
-from project.errors import ConfigError
+from project.errors import ConfigError, DataError
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory
 
@@ -76,7 +76,10 @@ class Recorder(SimpleNamespace):
     """What the callback asks of a Trainer; notes what is saved."""
 
     def __init__(self) -> None:
-        super().__init__(sanity_checking=False, state=SimpleNamespace(fn="fit"), loggers=[], global_step=0)
+        alone = SimpleNamespace(broadcast=lambda value: value, barrier=lambda: None)
+        super().__init__(
+            sanity_checking=False, state=SimpleNamespace(fn="fit"), loggers=[], global_step=0, strategy=alone
+        )
         self.saved: list[str] = []
         self.callback_metrics: dict = {}
 
@@ -126,6 +129,49 @@ def test_a_fault_touches_neither_checkpoint(run, images, fit_options, tmp_path):
     assert [int(row["step"]) for row in rows(tmp_path)] == [2]
 
 
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_what_was_learned_before_a_loader_failed_is_saved(run, fails, images, fit_options, tmp_path, split, storage):
+    """And nothing is lost: with the image mended, the run ends as one that never failed."""
+    options = ("--data.batch_size", 5, "--data.storage", storage, "--trainer.callbacks",
+               json.dumps([{"class_path": f"{__name__}.LoseImages", "init_args": {"split": split}}]))  # fmt: skip
+    assert run(*fit_options(images, tmp_path / "whole", *options)) == 0
+    LoseImages.harm = True
+    line = fails(*fit_options(images, tmp_path / "cut", *options))
+    LoseImages.harm = False
+    assert f"{split} split: lost" in line
+    assert checkpoint(tmp_path / "cut")["global_step"] == (14 if split == "train" else 20)
+    assert checkpoint(tmp_path / "cut", "best")["global_step"] == 10
+    assert run(*fit_options(images, tmp_path / "cut", *options, "--ckpt_path", "last")) == 0
+    whole, cut = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "cut")
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, cut["state_dict"][name]), name
+    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+
+
+class LoseImages(Callback):
+    """Has a loader fail in the second epoch, as one does that cannot read an image: in mid-epoch."""
+
+    harm = False
+
+    def __init__(self, split: str) -> None:
+        self.split = split
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1 and LoseImages.harm:
+            loaders = {loader.order.__class__.__name__: loader for loader in trainer.datamodule._loaders}
+            loader = loaders["TrainingOrder" if self.split == "train" else "EvaluationOrder"]
+            batches = loader._batches
+            loader._batches = lambda start: failing(batches(start), 4 if self.split == "train" else 0, self.split)
+
+
+def failing(batches, good: int, split: str):
+    for number, batch in enumerate(batches):
+        if number == good:
+            raise DataError(f"{split} split: lost")
+        yield batch
+
+
 @pytest.mark.parametrize(("minutes", "step"), [(0, 20), (10, 0)])
 def test_the_recovery_checkpoint_is_written_by_the_clock(run, images, fit_options, tmp_path, minutes, step):
     options = fit_options(images, tmp_path, "--data.batch_size", 2, "--checkpoint.recovery_minutes", minutes)
@@ -161,28 +207,25 @@ def test_stopping_and_resuming_changes_nothing(run, images, fit_options, tmp_pat
 
 
 def test_a_disk_that_fills_up_keeps_the_earlier_checkpoints_and_goes_on(
-    run, images, fit_options, tmp_path, small_files_only, caplog
+    run, images, fit_options, tmp_path, small_files_only, caplog, capsys
 ):
     soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     with small_files_only(soft):
-        assert (
-            run(
-                *fit_options(images, tmp_path, "--trainer.max_epochs", 3, "--watch.pictures", 0),
-                *disturb(4, "fill disk"),
-            )
-            == 0
-        )
+        options = fit_options(images, tmp_path, "--trainer.max_epochs", 3, "--watch.pictures", 0)
+        assert run(*options, *disturb(4, "fill disk")) == 0
     assert re.search(r"last\.ckpt could not be written .*earlier one is kept", caplog.text)
+    assert re.search(r"best val/accuracy [\d.]+ at step 3\n", capsys.readouterr().out)  # what best.ckpt is
     assert checkpoint(tmp_path)["global_step"] == 3
     assert sorted(path.name for path in (tmp_path / "r/version_0/checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert [int(row["step"]) for row in rows(tmp_path)] == [2, 5, 8]
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_nothing_half_written(
-    run, images, fit_options, tmp_path, small_files_only
+    fails, images, fit_options, tmp_path, small_files_only
 ):
-    with small_files_only(resource.getrlimit(resource.RLIMIT_FSIZE)[0]), pytest.raises(OSError, match="too large"):
-        run(*fit_options(images, tmp_path, "--watch.pictures", 0), *disturb(1, "fill disk"))
+    with small_files_only(resource.getrlimit(resource.RLIMIT_FSIZE)[0]):
+        line = fails(*fit_options(images, tmp_path, "--watch.pictures", 0), *disturb(1, "fill disk"))
+    assert "File too large; make room" in line
     assert list((tmp_path / "r/version_0/checkpoints").iterdir()) == []
     assert json.loads((tmp_path / "r/version_0/status.json").read_text()) == {"status": "failed"}
 

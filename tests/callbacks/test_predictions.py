@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from project.analysis.gallery import Tile
 from project.callbacks.predictions import WritePredictions
@@ -23,7 +26,9 @@ def label(index: int) -> dict:
 
 def trainer(rank: int, world_size: int) -> SimpleNamespace:
     strategy = SimpleNamespace(barrier=lambda name: None)
-    return SimpleNamespace(global_rank=rank, world_size=world_size, is_global_zero=rank == 0, strategy=strategy)
+    return SimpleNamespace(
+        global_rank=rank, world_size=world_size, is_global_zero=rank == 0, strategy=strategy, received_sigterm=False
+    )
 
 
 @pytest.fixture
@@ -55,6 +60,23 @@ def test_rows_come_in_input_order(tmp_path, inputs, count, world_size, batch_siz
         for i, path in enumerate(inputs[:count])
     ]
     assert sorted(path.name for path in directory.path.iterdir()) == ["checkpoints", "index.html", "predictions.jsonl"]
+
+
+class Stop(Callback):
+    """Sends SIGTERM at the second batch."""
+
+    def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_ends_it_at_once(run, trained, trained_images):
+    stop = ("--trainer.callbacks", json.dumps([{"class_path": f"{__name__}.Stop"}]))
+    given = ("predict", "--ckpt_path", trained, "--data.predict", trained_images, "--data.eval_batch_size", 10)
+    assert run(*given, *stop) == 143
+    assert not list(trained.rglob("*predictions*"))
+    assert run(*given) == 0
+    assert len((trained / "predictions.jsonl").read_text().splitlines()) == 60
 
 
 def test_a_broken_off_prediction_leaves_the_earlier_one_and_nothing_else(run, fails, trained, trained_images, tmp_path):

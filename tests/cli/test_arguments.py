@@ -19,7 +19,7 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("files")
 def test_configurations_come_first_in_their_order():
     given = Arguments("fit", ["--seed", "1", "--config", "a.yaml", "--name=x", "-c", "b.yaml", "--config=empty.yaml"])
-    files = ["--config", "a.yaml", "--config", "b.yaml", "--config", "empty.yaml"]
+    files = ["--config", "a.yaml", "--config", "b.yaml"]  # an empty one says nothing
     assert given.ordered == [*files, "--seed", "1", "--name=x"]
 
 
@@ -52,3 +52,11 @@ def test_the_last_value_of_an_option(arguments, name, value):
 def test_an_option_that_follows_another_is_an_error(verb, argument, word):
     with pytest.raises(ConfigError, match=f"follows {word}"):
         Arguments(verb, [argument, "3"])
+
+
+def test_the_texts_that_the_user_gives_at_any_depth(tmp_path):
+    (tmp_path / "c.yaml").write_text("trainer: {callbacks: [{class_path: my.Own, init_args: {rate: 3}}]}\n")
+    inline = ["--trainer.plugins", '[{"class_path": "my.Plugin"}]', "--model", "my.Task", "--name={half"]
+    found = Arguments("fit", ["-c", str(tmp_path / "c.yaml"), *inline]).texts
+    assert {"my.Own", "my.Plugin", "my.Task", "{half"} <= found
+    assert "my.Other" not in found

@@ -48,6 +48,17 @@ def test_precedence_over_a_checkpoint(trained, configs, monkeypatch, arguments, 
     assert config["model"]["init_args"]["backbone_options"] == {"width": 4}
 
 
+def test_a_resumed_run_has_the_configuration_that_it_was_started_with(run, images, fit_options, tmp_path):
+    """So that `auto` finds it again and again."""
+    options = fit_options(images, tmp_path, "--trainer.max_epochs", 1)
+    at = options.index("--model.backbone_options")
+    del options[at : at + 2]  # what the task makes of none is {}
+    assert run(*options) == 0
+    written = yaml.safe_load((tmp_path / "r" / "version_0" / "config.yaml").read_text())
+    assert written["model"]["init_args"]["backbone_options"] is None
+    assert resolved(*options, "--ckpt_path", tmp_path / "r" / "version_0") == written
+
+
 @pytest.mark.parametrize("word", ["path", "directory", "last", "best", "auto", "last in a file"])
 def test_print_config_shows_what_runs(trained, tmp_path, capsys, word):
     if word == "auto":

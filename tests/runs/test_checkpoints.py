@@ -69,6 +69,54 @@ def test_a_full_disk_is_an_oserror_and_leaves_the_old_file(path, small_files_onl
     assert os.listdir(path.parent) == ["last.ckpt"]
 
 
+class Custom:
+    """What a callback may keep as its state, and `weights_only` does not open."""
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_what_would_not_open_again_is_not_kept(path, absent):
+    before = path.read_bytes()
+    if absent:
+        path.unlink()
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: would not open again, since it holds a \S*Custom; "):
+        AtomicCheckpointIO().save_checkpoint(VALID | {"callbacks": {"c": Custom()}}, path)
+    assert os.listdir(path.parent) == ([] if absent else ["last.ckpt"])
+    assert absent or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed"])
+def test_a_write_that_the_disk_did_not_keep_is_not_kept(path, monkeypatch, harm):
+    """As some network file systems do, which report no fault."""
+    before, save = path.read_bytes(), torch.save
+
+    def lose(checkpoint, file):
+        save(checkpoint, file)
+        if harm == "cut":
+            file.truncate(20_000)
+        else:
+            file.seek(20_000)
+            file.write(b"?")
+
+    monkeypatch.setattr(torch, "save", lose)
+    with pytest.raises(
+        OSError, match={"cut": "Invalid argument|not what is read", "changed": "not what is read"}[harm]
+    ):
+        AtomicCheckpointIO().save_checkpoint(VALID, path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, read_weights])
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_single_wrong_bit_is_found(path, place, read):
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4  # in the weights, which are nearly all of the file
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)  # torch does not notice
+    with pytest.raises(CheckpointError, match=r"last\.ckpt.*damaged.*checksum"):
+        read(path)
+
+
 @pytest.mark.parametrize("read", [read_checkpoint, read_weights])
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
 def test_a_truncated_file_is_refused_by_name(path, share, read):
@@ -149,3 +197,10 @@ def test_classes_that_are_not_loaded_are_refused(nest, name):
     with pytest.raises(CheckpointError, match=r"c\.ckpt"):
         check_no_new_classes(nest({"class_path": name}), "c.ckpt")
     assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("config", [{"class_path": "my.Own"}, {"trainer": {"callbacks": ["my.Own"]}}])
+def test_a_class_that_the_user_names_too_is_the_users_affair(config):
+    check_no_new_classes(config, "c.ckpt", given={"my.Own"})
+    with pytest.raises(CheckpointError, match=r"'my\.Own'.*--config, too"):
+        check_no_new_classes(config, "c.ckpt", given={"my.Other"})

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from project.errors import RunError
-from project.runs.directory import RunDirectory, find_checkpoint, find_runs, find_unfinished, write_atomically
+from project.runs.directory import RunDirectory, find_checkpoint, find_runs, find_unfinished
 
 
 def make(root, config=None, checkpoints=("last",), status=None, name="r"):
@@ -125,10 +125,10 @@ def test_each_different_configuration_is_kept(tmp_path):
     assert kept == {"config.before_resume_0.yaml": {"a": 1}, "config.before_resume_1.yaml": {"a": 2}}
 
 
-def test_a_text_is_replaced_whole_or_not_at_all(tmp_path, small_files_only):
-    target = tmp_path / "t.txt"
-    write_atomically(target, "old")
-    with small_files_only(10), pytest.raises(OSError, match="too large"):
-        write_atomically(target, "new" * 100)
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
+def test_leftovers_of_a_killed_process_are_removed_from_the_run_and_its_checkpoints(tmp_path):
+    run = make(tmp_path)
+    for folder in (run.path, run.checkpoints):
+        (folder / ".last.ckpt.123.tmp").write_text("half")
+    run.remove_leftovers()
+    assert [path.name for path in run.path.rglob(".*")] == []
+    assert (run.checkpoints / "last.ckpt").exists()

@@ -128,7 +128,8 @@ class CaptionDecoder(nn.Module, ABC):
         for t in range(before.shape[2]):
             if t:
                 with torch.no_grad():
-                    odds = self.output(outputs[-1]).float().softmax(dim=2)
+                    # of scores that are no numbers any word: the loss will not be one either, and says so better
+                    odds = self.output(outputs[-1]).float().softmax(dim=2).nan_to_num(1.0)
                     drawn = odds.flatten(0, 1).multinomial(1).view_as(words)
                 words = torch.where(given[:, :, t], before[:, :, t], drawn)
             inputs = self.embed(words)

@@ -1,0 +1,133 @@
+"""R5: an image that cannot be read is named, with its split; only in training can it be left out, and it is counted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.faults.outcomes import leftovers, steps_of
+
+PROMISE = "R5"
+
+
+def huge(path: Path) -> None:
+    """The head of a PNG that claims 60,000 × 60,000 pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + bytes(99)
+    )
+
+
+BAD = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:200]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("not an image, but as long as one\n" * 20),
+    "gone": lambda path: (path.unlink(), path.symlink_to(path.parent / "nowhere.png")),
+    "mode": lambda path: Image.fromarray(np.zeros((12, 12), np.float32)).save(path, "TIFF"),
+    "huge": huge,
+}
+
+LISTED = "listed images are not there"  # which a set of captions finds before it reads any
+
+
+@pytest.fixture
+def data(tmp_path, image_folder, captioned):
+    """A copy of a task's images, and the options that name it: (task)."""
+
+    def copy(task: str) -> tuple[Path, dict]:
+        folder = tmp_path / "images"
+        if "Caption" in task:
+            shutil.copytree(captioned, folder)
+            return folder, {"data.annotations": folder / "captions.json", "data.images": folder}
+        shutil.copytree(image_folder, folder)
+        return folder, {"data.root": folder}
+
+    return copy
+
+
+def one_of(folder: Path, split: str) -> Path:
+    """An image of a split."""
+    listing = folder / "captions.json"
+    if not listing.exists():
+        return folder / split / "b" / "01.png"
+    images = json.loads(listing.read_text())["images"]
+    return folder / [image["filename"] for image in images if image["split"] == split][3]
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("task", ["Classifier", "Captioner", "Distiller"])
+@pytest.mark.parametrize(("split", "storage"), [("train", "resident"), ("train", "stream"), ("val", "stream")])
+def test_is_named(fit, mends, wholes, data, directory, tmp_path, task, kind, split, storage):
+    folder, options = data(task)
+    bad = one_of(folder, split)
+    BAD[kind](bad)
+    line = mends(wholes.options(task, tmp_path / "runs", options | {"data.storage": storage, "trainer.max_epochs": 1}))
+    assert str(bad) in line
+    assert f"{split} split" in line or LISTED in line
+    if split == "val" and LISTED not in line:  # an epoch of training is not lost with it
+        assert steps_of(directory) == 24
+        assert leftovers(directory) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"), [(t, k) for t in ("Classifier", "Captioner") for k in BAD if (t, k) != ("Captioner", "gone")]
+)
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_is_left_out_of_training_and_listed(fit, data, directory, task, kind, storage):
+    folder, options = data(task)
+    bad = one_of(folder, "train")
+    BAD[kind](bad)
+    skip = {"data.storage": storage, "data.on_bad_image": "skip", "trainer.max_epochs": 1}
+    command = fit(task, more=options | skip)
+    assert command.wait() == 0, command.output
+    (listed,) = (directory / "skipped_images.txt").read_text().splitlines()
+    assert str(bad) in listed
+    assert "skipped 1 unreadable" in command.output
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("task", ["Classifier", "Captioner"])
+@pytest.mark.parametrize("verb", ["test", "predict"])
+def test_is_never_left_out_of_a_measurement(mends, wholes, data, tmp_path, task, kind, verb):
+    folder, options = data(task)
+    bad = one_of(folder, "test")
+    BAD[kind](bad)
+    given = {"data.predict": folder / "test" if task == "Classifier" else folder} if verb == "predict" else options
+    given = given | {"data.on_bad_image": "skip", "trainer.default_root_dir": tmp_path / "runs", "name": "m"}
+    line = mends(
+        [
+            verb,
+            "--ckpt_path",
+            wholes.run(task),
+            *(str(x) for name, value in given.items() for x in (f"--{name}", value)),
+        ]
+    )
+    assert str(bad) in line
+    assert f"{verb} split" in line or LISTED in line
+    assert not list((tmp_path / "runs").rglob("*_metrics.json")) + list((tmp_path / "runs").rglob("predictions.jsonl"))
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_that_turns_bad_in_mid_run_costs_nothing(fit, wholes, data, directory, ends_as_whole, split, kind):
+    """What was learned up to it is saved; with the file back, the run goes on as if nothing had been."""
+    folder, options = data("Classifier")
+    bad = one_of(folder, split)
+    good = bad.read_bytes()
+    command = fit("Classifier", "train 26", more=options)
+    command.wait_for_pause()
+    BAD[kind](bad)
+    command.go_on()
+    assert command.wait() == 2, command.output
+    assert str(bad) in command.output
+    assert steps_of(directory) >= 26
+    bad.unlink()
+    bad.write_bytes(good)
+    ends_as_whole("Classifier", options)

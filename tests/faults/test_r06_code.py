@@ -1,0 +1,102 @@
+"""R6: nothing that lies in a checkpoint is run, and nothing that it names is imported."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+
+from project.runs.checkpoints import read_checkpoint
+from tests.faults.outcomes import TASKS
+
+PROMISE = "R6"
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def popen(exploded: Path) -> dict:
+    """The configuration of an object whose making runs a command."""
+    return {"class_path": "subprocess.Popen", "init_args": {"args": ["mkdir", str(exploded)]}}
+
+
+def hidden_in(checkpoint: dict, kind: str, exploded: Path) -> dict:
+    """The checkpoint with something in it that would make a folder."""
+    options, config = checkpoint["hyper_parameters"], checkpoint["config"]
+    if kind == "pickle":
+        return checkpoint | {"extra": Bomb(exploded)}
+    if kind == "pickled option":
+        return checkpoint | {"hyper_parameters": options | {"seed": Bomb(exploded)}}
+    if kind == "pickled weight":
+        return checkpoint | {"state_dict": OrderedDict(checkpoint["state_dict"], more=Bomb(exploded))}
+    if kind == "instantiator":
+        named = {"_instantiator": "subprocess.call", "_class_path": "subprocess.call", "args": ["mkdir", str(exploded)]}
+        return checkpoint | {"hyper_parameters": options | named}
+    if kind == "class of an option":
+        config["model"]["init_args"]["backbone_options"] = options["backbone_options"] = {"width": popen(exploded)}
+    elif kind == "class of the model":
+        config["model"] = popen(exploded)
+    elif kind == "callback":
+        config["trainer"]["callbacks"] = [popen(exploded)]
+    elif kind == "optimizer":
+        config["model"]["init_args"]["optimizer"] = options["optimizer"] = popen(exploded)
+    return checkpoint
+
+
+KINDS = ("pickle", "pickled option", "pickled weight", "instantiator", "class of an option", "class of the model",
+         "callback", "optimizer")  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["fit", "test", "predict"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("task", ["Classifier", "Captioner"])
+def test_is_not_run(start, wholes, image_folder, tmp_path, task, kind, verb):
+    exploded, path = tmp_path / "exploded", tmp_path / "from_a_stranger.ckpt"
+    found = read_checkpoint(wholes.run(task) / "checkpoints" / "last.ckpt")
+    torch.save(hidden_in(found, kind, exploded), path)
+    where = ["--trainer.default_root_dir", tmp_path / "runs", "--name", "s"]
+    more = {"fit": ["--trainer.max_epochs", 4], "test": [], "predict": ["--data.predict", image_folder / "test"]}[verb]
+    command = start([verb, "--ckpt_path", path, *where, *more])
+    status = command.wait()
+    assert not exploded.exists()
+    # what is not opened is said; what is only passed over, such as an option that no task has, may go unsaid
+    assert status == 2 or (status == 0 and not kind.startswith("pickle")), command.output
+    if status == 2:
+        assert str(path) in command.output or "model." in command.output
+        assert "Traceback" not in command.output
+
+
+@pytest.mark.parametrize("option", ["model.init_from", "model.teacher", "model.decoding.ensemble"])
+def test_nor_where_another_checkpoint_is_asked_for(mends, wholes, tmp_path, option):
+    exploded, path = tmp_path / "exploded", tmp_path / "from_a_stranger.ckpt"
+    task = {"model.teacher": "Distiller", "model.decoding.ensemble": "Captioner"}.get(option, "Classifier")
+    found = read_checkpoint(wholes.run(task) / "checkpoints" / "last.ckpt")
+    torch.save(hidden_in(found, "pickle", exploded), path)
+    value = [str(path)] if option.endswith("ensemble") else path
+    line = mends(wholes.options(task, tmp_path / "runs", {option: value}))
+    assert str(path) in line
+    assert not exploded.exists()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_bomb_is_a_real_one(wholes, tmp_path, task):
+    """Opened as torch once did by itself, each goes off."""
+    found = read_checkpoint(wholes.run(task) / "checkpoints" / "last.ckpt")
+    for kind in KINDS[:3]:
+        exploded = tmp_path / kind
+        torch.save(hidden_in(found, kind, exploded), tmp_path / "bomb.ckpt")
+        torch.load(tmp_path / "bomb.ckpt", weights_only=False)
+        assert exploded.exists()
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(tmp_path / "bomb.ckpt", weights_only=True)
