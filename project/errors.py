@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+_LONGEST = 2000  # characters of a line that anyone reads
+
 
 class UserError(Exception):
     """Something the user gave is wrong; `str(error)` is the one line to show.
@@ -49,8 +51,14 @@ def one_line_for_mistakes() -> Iterator[None]:
     try:
         yield
     except (UserError, NonFiniteError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None
+
+
+def one_line(error: Exception) -> str:
+    """What is shown of an error; names in a damaged file can be as long as pages, and then the middle is left out."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,9 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from project.cli import main
+
+# the same examples at every run; `make fuzz` looks for others, with --hypothesis-profile many
+settings.register_profile("few", max_examples=25, derandomize=True, deadline=None, database=None)
+settings.register_profile("many", max_examples=2000, deadline=None, database=None, print_blob=True)
+settings.load_profile("few")
 
 
 @pytest.fixture(autouse=True)

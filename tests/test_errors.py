@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from project import errors
-from project.errors import UserError, did_you_mean
+from project.errors import UserError, did_you_mean, one_line
 
 KINDS = [errors.UserError, errors.ConfigError, errors.DataError, errors.CheckpointError, errors.RunError]
 
@@ -42,3 +42,11 @@ MANY = [f"option_{letter}" for letter in "abcdefghijklm"]
 )
 def test_the_hint_is_the_nearest_name_or_what_there_is(name, known, hint):
     assert did_you_mean(name, known) == hint
+
+
+def test_a_message_becomes_one_line_that_ends_with_how_to_mend_it():
+    assert one_line(UserError("a:\n  b\n")) == "a: b"
+    line = one_line(UserError(f"data: {'x' * 10**6}; choose a shorter name"))
+    assert len(line) < 2100
+    assert line.startswith("data: xxx")
+    assert line.endswith("xxx; choose a shorter name")

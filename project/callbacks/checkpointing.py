@@ -79,7 +79,7 @@ class SaveCheckpoints(Checkpoint):
         ):
             return
         signals = trainer._signal_connector
-        self._stopping |= trainer.world_size == 1 and signals.received_sigterm
+        self._stopping |= signals.received_sigterm  # of several processes, which `StopTogether` has agree, all or none
         if done % trainer.accumulate_grad_batches:
             signals.received_sigterm = False  # or Lightning would stop here, and lose the gradients so far
             return

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from project.callbacks.nonfinite import Origin, find_origin
+from project.callbacks.nonfinite import ANOTHER, Origin, find_origin
 from project.errors import ConfigError, NonFiniteError
 from project.runs.directory import RunDirectory
 
@@ -119,14 +119,15 @@ class Guard(Callback):
                                  "older. Lower model.optimizer.lr, or set trainer.gradient_clip_val")  # fmt: skip
         origin = find_origin(pl_module, batch)
         self._restore(pl_module)
-        what = f"{where}: {_sentence(origin, _names(trainer, batch, origin))}"
+        rank, sentence = _first_of_all(trainer, origin, _sentence(origin, _names(trainer, batch, origin)))
+        what = f"{where}: {sentence}"
         _leave_out(optimizer)
         self.skipped += 1
         if self.skipped <= self.options.skip:
             rank_zero_info(f"{what}. This update is left out, {self.skipped} of {self.options.skip} allowed")
             return
         self.error = NonFiniteError(
-            f"{what}. Nothing was updated{self._keep(trainer, batch, step)}. Lower model.optimizer.lr, set "
+            f"{what}. Nothing was updated{self._keep(trainer, batch, step, rank)}. Lower model.optimizer.lr, set "
             "trainer.gradient_clip_val, or allow some updates to be left out with --guard.skip"
         )
         # the saved state is the one that a resumed run goes on from exactly, and that is known of signals
@@ -137,13 +138,13 @@ class Guard(Callback):
         _copy(self._copies, self._buffers)
         pl_module.training_means = self._means.copy()
 
-    def _keep(self, trainer: Trainer, batch: Any, step: int) -> str:
-        """Writes this process's batch; says where it is, and where the run goes on."""
+    def _keep(self, trainer: Trainer, batch: Any, step: int, rank: int) -> str:
+        """Writes the batch of the process `rank`; says where it is, and where the run goes on."""
         if self.run is None or trainer.checkpoint_callback is None:
             return ""
-        of_rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-        path = self.run.checkpoints / f"nonfinite_batch{of_rank}.pt"
-        _save_batch(path, batch, step)
+        path = self.run.checkpoints / "nonfinite_batch.pt"
+        if trainer.global_rank == rank:
+            _save_batch(path, batch, step)
         return f"; {path} is the batch, and {self.run.checkpoints / 'last.ckpt'} goes on behind it"
 
     # ---- what is remembered
@@ -193,6 +194,15 @@ def _names(trainer: Trainer, batch: Any, origin: Origin) -> list[str]:
 def _sentence(origin: Origin, names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{origin.what} is not finite, first in {origin.where}, of {', '.join(names[:_NAMED])}{more}"
+
+
+def _first_of_all(trainer: Trainer, origin: Origin, sentence: str) -> tuple[int, str]:
+    """The first process whose own batch it was, and its sentence."""
+    if trainer.world_size == 1:
+        return 0, sentence
+    found: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(found, (origin.where == ANOTHER, trainer.global_rank, sentence))
+    return min(found)[1:]
 
 
 def _save_batch(path: Path, batch: Any, step: int) -> None:

@@ -10,6 +10,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+ANOTHER = "another process's batch"
+
 
 class Origin(NamedTuple):
     """What of a batch is not finite, and where first."""
@@ -17,7 +19,7 @@ class Origin(NamedTuple):
     what: str
     """`the loss` or `the gradient`."""
     where: str
-    """A module's or parameter's name, or `the loss itself`."""
+    """A module's or parameter's name, `the loss itself`, or `ANOTHER`."""
     rows: list[int] | None
     """Which samples of the batch have it there, where not all do."""
 
@@ -76,7 +78,7 @@ def _first_gradient(task: LightningModule, loss: Tensor) -> str:
     gradients = torch.autograd.grad(loss, [parameter for _, parameter in named], allow_unused=True)
     bad = [name for (name, _), gradient in zip(named, gradients, strict=True) if _is_bad(gradient)]
     if not bad:
-        return "another process's batch" if task.trainer.world_size > 1 else "the sum of finite gradients"
+        return ANOTHER if task.trainer.world_size > 1 else "the sum of finite gradients"
     return bad[-1]
 
 

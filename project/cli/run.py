@@ -23,6 +23,7 @@ from project.callbacks.predictions import WritePredictions
 from project.callbacks.progress import progress_callbacks
 from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
+from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
 from project.cli.command import Command, read_command
 from project.cli.summary import closing, how_to_go_on, opening
@@ -53,6 +54,8 @@ def run_command(args: list[str]) -> None:
         try:
             _run(read_command(args))
         except SIGTERMException:
+            if rank_zero_only.rank:  # the first process's status is the run's, unless Lightning kills it for another's
+                return
             raise SystemExit(INTERRUPT_STATUS if interrupts.count else SIGTERM_STATUS) from None
         except RuntimeError as error:
             if not str(error).startswith("Early stopping conditioned on metric"):
@@ -97,7 +100,7 @@ def _run(command: Command) -> None:
             run.discard_if_empty()
         if run and command.verb == "fit" and (line := how_to_go_on(run)):
             print(line, flush=True)
-        if isinstance(stop, SIGTERMException) and (error := stopped_by_guard(trainer)):
+        if isinstance(stop, SIGTERMException) and trainer.is_global_zero and (error := stopped_by_guard(trainer)):
             raise error from None
         raise
     if run and trainer.is_global_zero:
@@ -221,7 +224,7 @@ def _standing_callbacks(
     command: Command, objects: Namespace, run: RunDirectory | None, writes: bool, options: dict[str, Any]
 ) -> list[Callback]:
     """What every run has, whatever the configuration lists; each goes quiet with what it serves."""
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [StopTogether()]
     if options["enable_progress_bar"] is not False:
         callbacks += progress_callbacks(command.config.progress)
     if writes:

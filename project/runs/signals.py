@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from lightning.fabric.plugins.environments import SLURMEnvironment
-
 SIGTERM_STATUS = 143
 INTERRUPT_STATUS = 130
 
@@ -22,8 +20,8 @@ class _Interrupts:
 def graceful_interrupt() -> Iterator[_Interrupts]:
     """While inside, the first Ctrl-C and SIGUSR1 do what SIGTERM does, which Lightning looks at after every batch.
 
-    A second Ctrl-C stops at once. SIGUSR1 warns that the time is nearly over; under SLURM it is left to Lightning, which
-    has the job started again. Yields an object that counts Ctrl-C, from which the exit status follows.
+    A second Ctrl-C stops at once. SIGUSR1 warns that the time is nearly over, under SLURM too. Yields an object that
+    counts Ctrl-C, from which the exit status follows.
     """
     interrupts = _Interrupts()
     if threading.current_thread() is not threading.main_thread():
@@ -38,7 +36,7 @@ def graceful_interrupt() -> Iterator[_Interrupts]:
         signal.raise_signal(signal.SIGTERM)
 
     handlers = {signal.SIGINT: handle}
-    if hasattr(signal, "SIGUSR1") and not SLURMEnvironment.detect():
+    if hasattr(signal, "SIGUSR1"):
         handlers[signal.SIGUSR1] = lambda number, frame: signal.raise_signal(signal.SIGTERM)
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from project.cli.command import read_command
 from project.errors import CheckpointError
@@ -158,3 +164,79 @@ def test_a_class_among_a_networks_options_is_not_made(fails, trained, tmp_path):
     torch.save(checkpoint, path)
     fails("test", "--ckpt_path", path)
     assert not (tmp_path / "made").exists()
+
+
+# ---- whatever the options
+
+OPTIONS = {
+    "seed": st.integers(0, 2**32 - 1),
+    "name": st.text("abc-_:#'\" é0", max_size=8).map("run{}".format),
+    "trainer.max_epochs": st.integers(1, 10**6),
+    "trainer.gradient_clip_val": st.none() | st.floats(1e-3, 1e3),
+    "trainer.precision": st.sampled_from(["32-true", "bf16-mixed", "64-true"]),
+    "ema.decay": st.none() | st.floats(0, 0.999),
+    "early_stopping.patience": st.none() | st.integers(1, 9),
+    "model.label_smoothing": st.floats(0, 0.9),
+    "model.backbone": st.sampled_from(["small_resnet", "simple_cnn", "resnet18", "wrn_16_2"]),
+    "model.fine_tuning.frozen": st.lists(st.sampled_from(["stem", "stage1"]), unique=True),
+    "data.batch_size": st.integers(1, 10**4),
+    "data.augment.flip": st.sampled_from([True, False, "alternate"]),
+    "data.augment.hue": st.floats(0, 0.5),
+    "data.augment.policy": st.sampled_from(["trivial", "rand"]),
+    "data.augment.fill": st.lists(st.integers(0, 255), min_size=3, max_size=3),
+    "data.cache_dir": st.none() | st.sampled_from(["a b", "1e3", "0x1f", "yes", "~/a", "[x]", "{a: b}", "a # b", "é"]),
+}  # fmt: skip
+# a second each, and hundreds where a failing one is made smaller
+FEWER = settings(max_examples=settings().max_examples // 25 + 3, phases=[Phase.generate])
+some_options = st.fixed_dictionaries({}, optional=OPTIONS)
+
+
+def nested(options: dict[str, object]) -> dict:
+    """As a configuration file has them."""
+    content: dict = {"model": {"class_path": "Classifier"}, "data": {"class_path": "Digits"}}
+    for name, value in options.items():
+        first, *rest = name.split(".")
+        path = [first, "init_args", *rest] if first in ("model", "data") else [first, *rest]
+        place = content
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = value
+    return content
+
+
+def given_value(config: dict, name: str) -> object:
+    for part in name.split("."):
+        config = config["init_args"][part] if "init_args" in config else config[part]
+    return config
+
+
+@FEWER
+@given(some_options)
+def test_any_configuration_that_is_printed_runs_as_it_did(options):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "given.yaml")
+        file.write_text(yaml.safe_dump(nested(options)))
+        first = read_command(["fit", "--config", str(file)])
+        for name, value in options.items():
+            assert given_value(first.plain_config(), name) == value
+        printed = Path(folder, "printed.yaml")
+        printed.write_text(first.dump())
+        again = read_command(["fit", "--config", str(printed)])
+    assert again.plain_config() == first.plain_config()
+    assert again.dump() == first.dump()
+
+
+@FEWER
+@given(some_options, some_options, some_options)
+def test_any_option_is_the_command_lines_then_the_later_files_then_the_earlier_ones(earlier, later, line):
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, options in enumerate((earlier, later)):
+            files += ["--config", str(Path(folder, f"{number}.yaml"))]
+            Path(files[-1]).write_text(yaml.safe_dump(nested(options)))
+        arguments = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in line.items()]
+        config = read_command(["fit", *arguments, *files]).plain_config()  # wherever they stand
+        defaults = read_command(["fit", "--model", "Classifier", "--data", "Digits"]).plain_config()
+    for name in OPTIONS:
+        expected = next((given[name] for given in (line, later, earlier) if name in given), given_value(defaults, name))
+        assert given_value(config, name) == expected, name

@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from project.data.order import EvaluationOrder, TrainingOrder, index_of
@@ -200,3 +202,65 @@ def test_evaluation_sees_every_sample_once_in_its_own_order(length, batch_size, 
 def test_process_r_of_n_evaluates_every_nth_sample_from_r_on():
     """The order that predictions of several processes are merged by."""
     assert [batch.tolist() for batch in EvaluationOrder(11, 2, 1, 3).batches()] == [[1, 4], [7, 10]]
+
+
+# ---- whatever the numbers
+
+
+@st.composite
+def epochs(draw: st.DrawFn) -> dict:
+    """Of any set, shared out among any number of processes."""
+    world_size = draw(st.integers(1, 6))
+    options = {"length": draw(st.integers(world_size, 200)), "batch_size": draw(st.integers(1, 70)), "world_size": world_size}
+    if draw(st.booleans()):
+        classes = draw(st.integers(1, 8))
+        labels = draw(st.lists(st.integers(0, classes - 1), min_size=options["length"], max_size=options["length"]))
+        options |= {"labels": np.array(labels), "balance": draw(st.floats(0.01, 1))}
+    return options | {"seed": draw(st.integers(0, 2**63)), "repeats": draw(st.integers(1, 4))}
+
+
+@given(epochs(), st.integers(0, 10**6), st.integers(0, 200))
+def test_any_epoch_is_shared_out_whole_and_resumes_anywhere(options, epoch, start):
+    shares = []
+    for rank in range(options["world_size"]):
+        order = TrainingOrder(rank=rank, **options)
+        order.set_epoch(epoch)
+        shares.append(list(order.batches()))
+        assert len(order) == len(shares[-1])
+        resumed = list(order.batches(start))
+        assert [batch.tolist() for batch in resumed] == [batch.tolist() for batch in shares[-1][start:]]
+    assert len({len(share) for share in shares}) == 1, "a process with fewer batches blocks the others"
+    sizes = [len(batch) for share in shares for batch in share]
+    assert min(sizes) >= 1
+    assert max(sizes) - min(sizes) <= 1
+    views = np.concatenate([batch for share in shares for batch in share])
+    assert len(np.unique(views)) == len(views) == options["length"], "a view comes twice, or is lost"
+    samples = index_of(views)
+    assert ((samples >= 0) & (samples < options["length"])).all()
+    if "labels" not in options and options["repeats"] == 1:
+        assert np.array_equal(np.sort(views), np.arange(options["length"]))
+
+
+@given(epochs(), st.integers(0, 10**6))
+def test_an_epoch_is_the_same_views_whatever_the_processes_and_the_batches(options, epoch):
+    whole = TrainingOrder(**options | {"world_size": 1, "batch_size": 512})
+    whole.set_epoch(epoch)
+    (expected,) = whole.batches()
+    shares = [TrainingOrder(rank=rank, **options) for rank in range(options["world_size"])]
+    for order in shares:
+        order.set_epoch(epoch)
+    found = [view for batches in zip(*(order.batches() for order in shares), strict=True) for view in np.concatenate(batches)]
+    assert sorted(found) == sorted(expected.tolist())
+
+
+@given(st.integers(0, 200), st.integers(1, 70), st.integers(1, 6), st.integers(0, 200))
+def test_any_evaluation_counts_each_sample_once_and_its_shares_interleave(length, batch_size, world_size, start):
+    shares = []
+    for rank in range(world_size):
+        order = EvaluationOrder(length, batch_size, rank, world_size)
+        batches = [batch.tolist() for batch in order.batches()]
+        assert [batch.tolist() for batch in order.batches(start)] == batches[start:]
+        assert len(order) == len(batches)
+        shares.append([index for batch in batches for index in batch])
+    merged = [index for turn in itertools.zip_longest(*shares) for index in turn if index is not None]
+    assert merged == list(range(length))

@@ -6,6 +6,8 @@ import random
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from project.decoding import LengthPenalty, Rules, beam_search, greedy_search
 from project.decoding.beam import _search
@@ -290,3 +292,69 @@ def test_mistakes_are_one_line(hash_model, options, line):
     with pytest.raises(ConfigError) as caught:
         beam_search(model, *model.start([0]), Rules(start=1, end=0, max_length=3), **{"beam_size": 4, **options})
     assert str(caught.value) == f"model.decoding.{line}"
+
+
+# ---- whatever the rules
+
+
+@st.composite
+def rules_of(draw: st.DrawFn, vocabulary: int, longest: int) -> Rules:
+    max_length = draw(st.integers(1, longest))
+    return Rules(
+        start=1,
+        end=0,
+        max_length=max_length,
+        min_length=draw(st.integers(0, max_length - 1)),
+        banned=tuple(draw(st.sets(st.integers(1, vocabulary - 1), max_size=vocabulary - 1))),
+        no_repeat_ngram=draw(st.integers(0, 3)),
+    )
+
+
+penalties = st.builds(LengthPenalty, st.sampled_from(["none", "average", "gnmt"]), st.floats(0, 2))
+models = st.fixed_dictionaries(
+    {}, optional={"sharpness": st.floats(0, 9), "end_bonus": st.floats(-3, 3), "impossible": st.floats(0, 0.9)}
+)
+
+
+def assert_allowed(found, rules, allowed_tokens, model):
+    """By the letter of the rules, token by token."""
+    for image in range(len(found.tokens)):
+        for tokens in token_lists(found, image):
+            for place, token in enumerate(tokens):
+                assert token in allowed_tokens(model, image, rules, tokens[:place])
+
+
+@given(st.data(), models, penalties)
+def test_a_beam_of_one_is_greedy_whatever_the_rules(hash_model, allowed_tokens, data, kind, penalty):
+    model, rules = hash_model(6, **kind), data.draw(rules_of(6, 8))
+    greedy = greedy_search(model, *model.start(range(3)), rules)
+    beam = beam_search(model, *model.start(range(3)), rules, 1, length_penalty=penalty)
+    for name in ("tokens", "log_probs", "lengths", "finished"):
+        assert torch.equal(getattr(greedy, name), getattr(beam, name)), name
+    assert_allowed(beam, rules, allowed_tokens, model)
+
+
+@given(st.data(), models, penalties, st.integers(1, 6))
+def test_scores_are_those_of_teacher_forcing_whatever_the_rules(
+    hash_model, allowed_tokens, teacher_forced, data, kind, penalty, beam_size
+):
+    model, rules = hash_model(5, **kind), data.draw(rules_of(5, 6))
+    found = beam_search(model, *model.start(range(2)), rules, beam_size, beam_size, penalty)
+    assert_well_formed(found, rules)
+    assert_allowed(found, rules, allowed_tokens, model)
+    for seed in range(2):
+        for place, tokens in enumerate(token_lists(found, seed)):
+            total = torch.tensor(sum(teacher_forced(model, seed, tokens)), dtype=torch.float64)
+            expected = penalty.normalised(total, len(tokens)).float()
+            torch.testing.assert_close(found.scores[seed, place], expected, atol=1e-4, rtol=1e-5)
+
+
+@given(st.data(), models, penalties)
+def test_a_beam_as_wide_as_all_hypotheses_finds_the_best(hash_model, all_hypotheses, data, kind, penalty):
+    model, rules = hash_model(3, **kind), data.draw(rules_of(3, 4))
+    found = beam_search(model, *model.start([0]), rules, 3**rules.max_length, 1, penalty)
+    scores = [
+        float(penalty.normalised(torch.tensor(total).double(), len(tokens)))
+        for tokens, total in all_hypotheses(model, 0, rules)
+    ]
+    torch.testing.assert_close(found.scores[0, 0].double(), torch.tensor(max(scores)).double(), atol=1e-5, rtol=1e-5)

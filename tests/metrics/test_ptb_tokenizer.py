@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from project.metrics import ptb_tokenizer
 from project.metrics.ptb import lexer, spans
@@ -221,3 +223,34 @@ def test_threads_find_the_same(golden):
 def test_a_result_may_be_changed_without_changing_the_next():
     ptb_tokenize("a dog").append("cat")
     assert ptb_tokenize("a dog") == ["a", "dog"]
+
+
+# ---- whatever the text
+
+pieces = st.sampled_from([*HOSTILE.replace("␣", " ").split(), "St.", "can't", "U.S.", "$5", "1/2", ":-)", "&amp;", "\u00a0"])
+texts = st.text(max_size=40) | st.lists(pieces | st.text(max_size=4), max_size=8).map(" ".join)
+words = st.lists(st.text("abcdefghijklmnopqrstuvwxyzéüß", min_size=1, max_size=8), max_size=8)
+
+
+@given(texts)
+def test_any_text_has_tokens_without_spaces(text):
+    for token in ptb_tokenize(text):
+        assert token
+        assert not any(mark.isspace() and mark != "\u00a0" for mark in token)
+        assert token not in ptb_tokenizer._DROPPED
+
+
+@given(texts)
+def test_any_text_has_the_tokens_of_its_line_as_a_whole(text):
+    """Which is what the cache of words relies on."""
+    line = ptb_tokenizer._LINE_BREAKS.sub(" ", text)
+    whole = " ".join(lexer.lex(line)).rstrip().split(" ")
+    assert ptb_tokenize(text) == [word for word in whole if word and word not in ptb_tokenizer._DROPPED]
+
+
+@given(words)
+@example(["cannot", "gonna", "lemme"])
+def test_words_are_cut_up_once(text):
+    once = ptb_tokenize(" ".join(text))
+    assert ptb_tokenize(" ".join(once)) == once
+    assert "".join(once) == "".join(text)

@@ -42,8 +42,7 @@ def test_a_sigterm_is_not_counted_as_an_interrupt():
         assert interrupts.count == 0
 
 
-def test_a_schedulers_warning_is_a_sigterm_and_no_interrupt(monkeypatch):
-    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+def test_a_schedulers_warning_is_a_sigterm_and_no_interrupt():
     asked, before = [], signal.getsignal(signal.SIGUSR1)
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     with graceful_interrupt() as interrupts:
@@ -51,15 +50,6 @@ def test_a_schedulers_warning_is_a_sigterm_and_no_interrupt(monkeypatch):
         assert asked == [signal.SIGTERM]
         assert interrupts.count == 0
     assert signal.getsignal(signal.SIGUSR1) is before
-
-
-def test_under_slurm_the_warning_is_left_to_lightning_which_requeues(monkeypatch):
-    for name in ("NTASKS", "JOB_ID", "PROCID"):
-        monkeypatch.setenv(f"SLURM_{name}", "1")
-    monkeypatch.setenv("SLURM_JOB_NAME", "train")
-    before = signal.getsignal(signal.SIGUSR1)
-    with graceful_interrupt():
-        assert signal.getsignal(signal.SIGUSR1) is before
 
 
 def test_counts_start_anew_and_the_handler_comes_back():

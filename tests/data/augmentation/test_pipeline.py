@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from project.data.augmentation import Augmentation
 from project.data.augmentation.erasing import cutout, random_erase
@@ -215,3 +217,63 @@ def test_it_says_whether_there_is_anything_to_do(options, changes, mixes):
 def test_a_value_out_of_its_range_is_a_config_error(options, message):
     with pytest.raises(ConfigError, match=message):
         Augmentation(**options)
+
+
+# ---- whatever the options
+
+strength = st.one_of(st.just(0.0), st.floats(0, 1))
+OF_ONE_IMAGE = {
+    "crop": st.integers(0, 4), "shift": st.integers(0, 14), "flip": st.sampled_from([False, True, "alternate"]),
+    "brightness": strength, "contrast": strength, "saturation": strength, "hue": st.floats(0, 0.5),
+    "policy": st.sampled_from([None, "trivial", "rand"]), "rand_operations": st.integers(1, 3),
+    "rand_magnitude": st.integers(0, 30), "erase": strength, "cutout": st.integers(0, 30),
+    "fill": st.tuples(*[st.integers(0, 255)] * 3),
+}  # fmt: skip
+of_one_image = st.fixed_dictionaries({}, optional=OF_ONE_IMAGE).map(lambda options: Augmentation(**options))
+views_of_some = st.lists(
+    st.integers(0, COUNT - 1) | st.integers(0, COUNT - 1).map(lambda i: i + (3 << REPETITION_BIT)), min_size=1, max_size=9
+).map(np.array)
+seeds, epochs = st.integers(0, 2**63), st.integers(0, 10**6)
+
+
+@given(of_one_image, seeds, epochs, views_of_some)
+def test_any_image_is_augmented_alike_alone_and_in_any_batch(what, seed, epoch, views):
+    together = run(what, epoch, views, seed)
+    assert together.dtype == torch.uint8
+    assert together.shape == (len(views), SIZE, SIZE, 3)
+    for row in range(len(views)):
+        assert torch.equal(run(what, epoch, views[row : row + 1], seed)[0], together[row])
+
+
+@given(seeds, epochs, views_of_some, st.sampled_from([False, "alternate"]))
+def test_without_strength_nothing_changes(seed, epoch, views, flip):
+    nothing = Augmentation(**dict.fromkeys(set(OF_ONE_IMAGE) - {"flip", "policy", "rand_operations", "rand_magnitude", "fill"}, 0))
+    still = images()[views & (2**REPETITION_BIT - 1)]
+    assert torch.equal(run(nothing, epoch, views, seed), still)
+    found = run(dataclasses.replace(nothing, flip=flip), epoch, views, seed)
+    for image, original in zip(found, still, strict=True):
+        assert torch.equal(image, original) or (flip and torch.equal(image, original.flip(1)))
+
+
+alphas = st.just(0.0) | st.floats(0.001, 3)
+
+
+@given(alphas, alphas, seeds, epochs, views_of_some)
+def test_a_mixed_image_lies_between_the_two_and_says_how_much_of_each(mixup, cutmix, seed, epoch, views):
+    what = Augmentation(mixup=mixup, cutmix=cutmix)
+    rows = torch.from_numpy(views & (2**REPETITION_BIT - 1))
+    batch = what.apply(images(), rows, rows, rows, what.plan(seed, epoch, views, SIZE))
+    assert batch.images.dtype == torch.uint8
+    if not what.mixes:
+        assert batch.mixed is None
+        return
+    own, other = images()[rows].int(), images()[batch.mixed.labels].int()
+    found = batch.images.permute(0, 2, 3, 1).int()
+    assert (found >= torch.minimum(own, other)).all()
+    assert (found <= torch.maximum(own, other)).all()
+    share = batch.mixed.share[:, None, None, None]
+    assert ((share >= 0) & (share <= 1)).all()
+    # over all pixels together, the share says what they are of both
+    expected = (share * own + (1 - share) * other).mean((1, 2, 3))
+    tolerance = 0.5 if not cutmix else 256 * 2 / SIZE  # rounding; which pixels a box takes
+    assert ((found.float().mean((1, 2, 3)) - expected).abs() <= tolerance).all()

@@ -1,0 +1,152 @@
+"""Several processes of one run, forked from one that has imported the project: importing takes seconds, a fork none."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor, nn
+
+from project.models import BACKBONES, Backbone
+from project.runs.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 100  # seconds until processes are taken to hang
+TWO = ("--config", ROOT / "configs" / "trainer" / "ddp.yaml", "--trainer.devices", 2, "--trainer.accelerator", "cpu",
+       "--trainer.precision", "32-true")  # fmt: skip
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["project.cli.run", "tests.system.ranks"])
+
+
+def run_ranks(args: Sequence[object], folder: Path, count: int = 2) -> tuple[list[int], list[str]]:
+    """Runs a command as `count` processes, as a cluster would start them; returns their statuses and outputs."""
+    os.environ["PYTHONPATH"] = str(ROOT)  # of the fork server, where it starts now
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
+    args = [*map(str, args), "--progress", "none"]
+    logs = [folder / f"rank{rank}.txt" for rank in range(count)]
+    processes = [
+        _forks.Process(target=_run, args=(args, log, folder, world | {"LOCAL_RANK": str(rank)}))
+        for rank, log in enumerate(logs)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE)
+    hung = [process.is_alive() for process in processes]
+    for process in processes:
+        process.kill()
+    outputs = [log.read_text() for log in logs]
+    assert not any(hung), "\n".join(["some hang:", *outputs])
+    return [process.exitcode for process in processes], outputs
+
+
+def launch(args: Sequence[object], folder: Path) -> tuple[int, str]:
+    """Runs `python -m project`, as a user starts it, and Lightning the other processes; returns status and output."""
+    command = [sys.executable, "-m", "project", *map(str, args), "--progress", "none"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE
+    )
+    return done.returncode, done.stdout
+
+
+def _run(args: list[str], log: Path, folder: Path, world: dict[str, str]) -> None:
+    """Is the program, in a process of the fork server."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(folder)
+    os.environ |= world
+    multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process that starts by itself
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+    from project.cli import main
+
+    rank_zero_only.rank = int(world["LOCAL_RANK"])  # which Lightning looks up when it is imported
+    torch.set_num_threads(1)
+    main(args)
+
+
+def everything(directory: Path) -> dict[str, object]:
+    """Weights, their average, optimizer, schedule, random state of both, and metrics, bit by bit."""
+    checkpoint = read_checkpoint(directory / "checkpoints" / "last.ckpt")
+    kept = ("state_dict", "raw_weights", "optimizer_states", "lr_schedulers", "random_state", "global_step", "epoch")
+    with open(directory / "metrics.csv") as file:
+        return {**flat({name: checkpoint.get(name) for name in kept}), "metrics.csv": list(csv.DictReader(file))}
+
+
+def flat(value: Any, name: str = "") -> dict[str, object]:
+    if isinstance(value, torch.Tensor):
+        return {name: (value.dtype, value.shape, value.numpy().tobytes())}
+    if not isinstance(value, (dict, list, tuple)):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {path: leaf for key, inside in items for path, leaf in flat(inside, f"{name}/{key}").items()}
+
+
+class SignalAt(Callback):
+    """Sends processes SIGTERM, once, at a step of training or at the second batch of the validation after it.
+
+    Args:
+        step: optimizer steps before it.
+        ranks: which processes send it to themselves.
+        validating: whether in validation.
+    """
+
+    def __init__(self, step: int, ranks: list[int], validating: bool = False) -> None:
+        self.step, self.ranks, self.validating = step, ranks, validating
+
+    def _send(self, trainer) -> None:
+        if trainer.global_rank in self.ranks:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if not self.validating and trainer.global_step == self.step:
+            self._send(trainer)
+            self.step = -1
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if self.validating and trainer.global_step == self.step and batch_idx == 1:
+            self._send(trainer)
+            self.step = -1
+
+
+class SignalInEvaluation(Callback):
+    """Sends the second process SIGTERM after its first batch of a test or a prediction."""
+
+    def on_test_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if trainer.global_rank == 1 and batch_idx == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    on_predict_batch_start = on_test_batch_start
+
+
+class White(nn.Module):
+    """Divides by zero where an image is white."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / (x.amin((1, 2, 3), keepdim=True) < 1.9).float()
+
+
+def dropout_net(num_classes: int, image_size: int, trap: bool = False) -> Backbone:
+    """Small, with batch norm and with dropout, whose draws show when the random state is not restored."""
+    layers = [nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)]
+    stage = nn.Sequential(*([White()] if trap else []), *layers)
+    return Backbone({"only": stage}, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 8, num_classes)
+
+
+BACKBONES["ranks_net"] = dropout_net
