@@ -14,7 +14,8 @@ class RandomState(Callback):
     """Saves the state of Python's, numpy's and torch's generators, of every process, and restores it.
 
     Lightning saves none of them. It is restored at the first batch, since setting up a run draws numbers too, and a
-    run that is resumed in the middle of an epoch has no `on_train_epoch_start`.
+    run that is resumed in the middle of an epoch has no `on_train_epoch_start`; and before a validation that is run
+    again, since checkpoints follow it.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,13 @@ class RandomState(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Restores the state once."""
+        self._restore_once()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restores the state once."""
+        self._restore_once()
+
+    def _restore_once(self) -> None:
         if self._saved is not None:
             _restore(self._saved)
             self._saved = None

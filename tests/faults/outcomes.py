@@ -35,10 +35,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     """Weights, their average, optimizer, schedule, random state, best value and metrics are the same bits."""
     for which in ("best", "last"):
         found, expected = (_flat(read_checkpoint(run / "checkpoints" / f"{which}.ckpt")) for run in (one, other))
-        assert found.keys() == expected.keys()
-        assert [name for name, value in expected.items() if found[name] != value] == []
-    assert rows(one) == rows(other)
-    assert leftovers(one) == []
+        names = sorted(found.keys() | expected.keys())
+        different = [name for name in names if name not in found or found[name] != expected.get(name)]
+        assert different == [], f"{which}.ckpt: {different}"
+    assert rows(one) == rows(other), "metrics.csv"
+    assert leftovers(one) == [], leftovers(one)
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_no_room_from_the_start(fit, directory):
     command.limit_files(3000)
     command.go_on()
     assert command.wait() == 2
-    assert "File too large; make room" in command.output.splitlines()[-1]
+    assert "\nerror: the disk: File too large; make room" in command.output
     assert list((directory / "checkpoints").iterdir()) == []
 
 
@@ -108,7 +108,7 @@ def test_a_full_file_system(start, wholes, tmp_path, task):
     fill(inside / "filler")
     os.kill(program[0], signal.SIGCONT)
     assert command.wait() == 2  # TensorBoard needs room for every number
-    assert "No space left on device; make room" in command.output.splitlines()[-1]
+    assert "\nerror: the disk: No space left on device; make room" in command.output
     found = kept / "runs" / "r" / "version_0"
     assert steps_of(found) == steps_of(found, "best") == STEPS
     assert leftovers(found) == []

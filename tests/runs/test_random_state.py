@@ -54,6 +54,22 @@ def test_restored_at_the_first_batch_and_not_before_and_only_once(tmp_path):
     assert draw() == expected[1]
 
 
+def test_a_checkpoint_after_a_validation_that_is_run_again_holds_the_state_that_training_goes_on_with(tmp_path):
+    seed(5)
+    checkpoint = saved(tmp_path)
+    expected = draw()
+    seed(99)  # as setting up a run does
+    callback = RandomState()
+    callback.on_load_checkpoint(trainer(), None, checkpoint)
+    callback.on_validation_start(trainer(), None)
+    after = saved(tmp_path)
+    seed(99)
+    resumed = RandomState()
+    resumed.on_load_checkpoint(trainer(), None, after)
+    resumed.on_train_batch_start(trainer(), None, None, 0)
+    assert draw() == expected
+
+
 def test_saving_draws_nothing(tmp_path):
     seed(1)
     expected = draw()
