@@ -59,7 +59,13 @@ def launch(args: Sequence[object], folder: Path) -> tuple[int, str]:
     command = [sys.executable, "-m", "project", *map(str, args), "--progress", "none"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
     )
     return done.returncode, done.stdout
 

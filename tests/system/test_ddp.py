@@ -13,7 +13,12 @@ from tests.system.ranks import TWO, launch, run_ranks
 
 pytestmark = pytest.mark.slow
 
-EXACT = ("--trainer.precision", "32-true", "--data.eval_batch_size", 1)  # of a batch of another size the last bits differ
+EXACT = (
+    "--trainer.precision",
+    "32-true",
+    "--data.eval_batch_size",
+    1,
+)  # of a batch of another size the last bits differ
 
 
 @pytest.fixture

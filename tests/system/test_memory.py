@@ -40,7 +40,9 @@ class Watch(Callback):
 
 
 @pytest.mark.parametrize("task", ["classifier", "captioner"])
-def test_validations_leave_nothing_behind_but_a_row(run, images, captioned, fit_options, caption_options, tmp_path, task):
+def test_validations_leave_nothing_behind_but_a_row(
+    run, images, captioned, fit_options, caption_options, tmp_path, task
+):
     more = ("--trainer.max_epochs", 31, "--trainer.limit_train_batches", 1, "--trainer.limit_val_batches", 1,
             "--ema.decay", 0.9, "--trainer.callbacks", f'[{{"class_path": "{__name__}.Watch"}}]')  # fmt: skip
     options = {"classifier": (fit_options, images), "captioner": (caption_options, captioned)}[task]
@@ -73,7 +75,9 @@ def test_streaming_a_set_three_times_as_large_takes_its_list_of_paths_and_no_mor
 
 
 def state_bytes(scores: torch.nn.Module) -> int:
-    states = [getattr(metric, name) for metric in scores.modules() if isinstance(metric, Metric) for name in metric._defaults]
+    states = [
+        getattr(metric, name) for metric in scores.modules() if isinstance(metric, Metric) for name in metric._defaults
+    ]
     tensors = [tensor for state in states for tensor in (state if isinstance(state, list) else [state])]
     return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())  # shared ones count once
 
