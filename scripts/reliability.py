@@ -41,11 +41,11 @@ class Found:
 def main(arguments: list[str] | None = None) -> None:
     """Rewrites the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("report", type=Path, help="the JUnit report of the tests")
+    parser.add_argument("reports", type=Path, nargs="+", help="JUnit reports; of a test in several the last one counts")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reliability.md", help="(docs/reliability.md)")
     options = parser.parse_args(arguments)
     with one_line_for_mistakes():
-        found, seconds = read_report(options.report)
+        found, seconds = read_reports(options.reports)
         text = table(found, promises(ROOT / "tests" / "faults"), seconds)
         page, count = _TABLE.subn(lambda match: f"{match[1]}{text}{match[2]}", options.page.read_text())
         if not count:
@@ -53,24 +53,17 @@ def main(arguments: list[str] | None = None) -> None:
         write_atomically(options.page, page)
 
 
-def read_report(path: Path) -> tuple[dict[str, Found], float]:
-    """What a report found of each promise, and how many seconds the tests took.
+def read_reports(paths: list[Path]) -> tuple[dict[str, Found], float]:
+    """What reports found of each promise, and how many seconds the tests took.
 
     Raises:
-        DataError: the file is absent or no such report, or was written by other tests.
+        DataError: a file is absent or no such report, or was written by other tests.
     """
-    try:
-        tree = ElementTree.parse(path)  # noqa: S314  our own tests wrote it
-    except (OSError, ElementTree.ParseError) as error:
-        raise DataError(f"{path}: no report of tests ({error}); run make test-faults") from None
+    cases = {(case.get("classname"), case.get("name")): case for path in paths for case in _cases(path)}
     found: dict[str, Found] = {}
-    seconds = 0.0
-    for case in tree.iter("testcase"):
-        given = {each.get("name"): each.get("value") for each in case.iter("property")}
-        if "promise" not in given:
-            raise DataError(f"{path}: {case.get('name')} is of no promise; run make test-faults")
+    for case in cases.values():
+        given = _properties(case)
         promise = found.setdefault(given["promise"], Found())
-        seconds += float(case.get("time"))
         count = int(given.get("faults", 1))
         outcomes = {child.tag for child in case}
         if "skipped" in outcomes:
@@ -78,7 +71,22 @@ def read_report(path: Path) -> tuple[dict[str, Found], float]:
             continue
         promise.faults[case.get("name").partition("[")[0].removeprefix("test_").replace("_", " ")] += count
         promise.survived += count * (not outcomes & {"failure", "error"})
-    return found, seconds
+    return found, sum(float(case.get("time")) for case in cases.values())
+
+
+def _cases(path: Path) -> list[ElementTree.Element]:
+    try:
+        cases = list(ElementTree.parse(path).iter("testcase"))  # noqa: S314  our own tests wrote it
+    except (OSError, ElementTree.ParseError) as error:
+        raise DataError(f"{path}: no report of tests ({error}); run make test-faults") from None
+    for case in cases:
+        if "promise" not in _properties(case):
+            raise DataError(f"{path}: {case.get('name')} is of no promise; run make test-faults")
+    return cases
+
+
+def _properties(case: ElementTree.Element) -> dict[str, str]:
+    return {each.get("name"): each.get("value") for each in case.iter("property")}
 
 
 def promises(folder: Path) -> dict[str, str]:

@@ -34,10 +34,12 @@ def fill(tmp_path, monkeypatch, capsys):
     """Runs the script on a report and a page; returns its status, what it printed and the page."""
     monkeypatch.setattr(sys, "path", list(sys.path))
 
-    def run(report: str, page: str = PAGE) -> tuple[int, str, str]:
-        (tmp_path / "faults.xml").write_text(report)
+    def run(*reports: str, page: str = PAGE) -> tuple[int, str, str]:
+        for number, report in enumerate(reports):
+            (tmp_path / f"faults{number}.xml").write_text(report)
         (tmp_path / "page.md").write_text(page)
-        arguments = [str(SCRIPT), str(tmp_path / "faults.xml"), "--page", str(tmp_path / "page.md")]
+        files = [str(tmp_path / f"faults{number}.xml") for number in range(len(reports))]
+        arguments = [str(SCRIPT), *files, "--page", str(tmp_path / "page.md")]
         monkeypatch.setattr(sys, "argv", arguments)
         status = 0
         try:
@@ -69,16 +71,23 @@ def test_faults_are_counted_by_promise_and_test(fill):
     assert [line.split(" | ")[0] for line in lines if line.startswith("| R")] == [f"| R{n}" for n in range(1, 15)]
 
 
+def test_a_test_that_was_run_again_counts_once(fill):
+    again = case("test_killed_at[b]", "R1")
+    _, _, page = fill(report(*CASES), report(again))
+    assert "| killed at 2, killed again and again 5 | 7 of 7 |" in page
+    assert "Found in 2 minutes on " in page
+
+
 @pytest.mark.parametrize(
     ("given", "page", "words"),
     [
-        ("no report", PAGE, "faults.xml: no report of tests"),
+        ("no report", PAGE, "faults0.xml: no report of tests"),
         (report('<testcase name="test_other" time="1" />'), PAGE, "test_other is of no promise"),
         (report(*CASES), "# Page\n", "page.md: has no place for the table"),
     ],
 )
 def test_a_mistake_is_one_line(fill, given, page, words):
-    status, error, after = fill(given, page)
+    status, error, after = fill(given, page=page)
     assert status == 2
     assert words in error
     assert error.count("\n") == 1
