@@ -72,7 +72,9 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
             data[place:end] = draw.choice(_WORDS)
         elif kind == 5:
             del data[place:]
-        elif tokens := [i for i, byte in enumerate(data) if byte in b'",:[]{}\t\n']:  # a whole field, where there are any
+        elif tokens := [
+            i for i, byte in enumerate(data) if byte in b'",:[]{}\t\n'
+        ]:  # a whole field, where there are any
             first = draw.randrange(len(tokens))
             last = min(first + draw.choice([1, 1, 2, 5]), len(tokens) - 1)
             data[tokens[first] + 1 : tokens[last]] = draw.choice(_WORDS)
@@ -101,7 +103,9 @@ _SAID = ("A dog.", 'Two "dogs", one cat', "naïve café", "it isn't")
 def _karpathy() -> bytes:
     images = []
     for number, (name, split) in enumerate(zip(_NAMES, _PARTS, strict=True)):
-        sentences = [{"raw": text, "tokens": text.lower().split()} if number % 2 else {"raw": text} for text in _SAID[:2]]
+        sentences = [
+            {"raw": text, "tokens": text.lower().split()} if number % 2 else {"raw": text} for text in _SAID[:2]
+        ]
         images.append({"filename": name, "split": split, "sentences": sentences, "imgid": number}
                       | ({"filepath": "sub"} if name in "g.png h.png" else {}))  # fmt: skip
     return json.dumps({"images": images, "dataset": "x"}).encode()
@@ -169,7 +173,10 @@ def _check(holds: bool, message: str) -> None:
 
 Target = tuple[bytes, Callable[[Path, bytes], None]]
 TARGETS: dict[str, Target] = {
-    "karpathy": (_karpathy(), _captions(lambda images, file: KarpathyCaptions(file, str(images), image_size=_SIZE), "json")),
+    "karpathy": (
+        _karpathy(),
+        _captions(lambda images, file: KarpathyCaptions(file, str(images), image_size=_SIZE), "json"),
+    ),
     "coco": (_coco(), _captions(lambda images, file: COCOCaptions(file, str(images), image_size=_SIZE), "json")),
     "csv": (_table(","), _captions(lambda images, file: CaptionTable(file, str(images), image_size=_SIZE), "csv")),
     "tsv": (_table("\t"), _captions(lambda images, file: CaptionTable(file, str(images), image_size=_SIZE), "tsv")),
@@ -191,7 +198,14 @@ class _Opened:
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.folder and event in ("open", "os.scandir", "os.listdir") and isinstance(arguments[0], (str, bytes)):
             path = os.path.realpath(os.fsdecode(arguments[0]))
-            own = (self.folder, os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix), str(ROOT), "/proc", "/dev")
+            own = (
+                self.folder,
+                os.path.realpath(sys.prefix),
+                os.path.realpath(sys.base_prefix),
+                str(ROOT),
+                "/proc",
+                "/dev",
+            )
             if path.endswith("secret.png") or "outside" in path or not path.startswith(own):
                 self.outside.append(path)
 

@@ -45,7 +45,9 @@ def measure_memory_of_sets() -> list[Row]:
         rows = []
         for storage in ("stream", "resident"):
             peaks = [_peak(images, storage, Path(folder)) for images in sets]
-            for part, (small, large) in zip(("training process", "largest worker"), zip(*peaks, strict=True), strict=True):
+            for part, (small, large) in zip(
+                ("training process", "largest worker"), zip(*peaks, strict=True), strict=True
+            ):
                 if storage == "resident" and part == "largest worker":
                     continue  # it has none
                 rows.append({"storage": storage, "process": part, f"{_COUNT:,} images": round(small),
@@ -62,7 +64,14 @@ def measure_memory_of_validations() -> list[Row]:
             _Watch.found.clear()
             watch = ("--trainer.callbacks", json.dumps([{"class_path": f"{__name__}._Watch"}]))
             length = ("--trainer.max_epochs", _VALIDATIONS[-1], "--trainer.limit_train_batches", 1)
-            where = ("--trainer.default_root_dir", folder, "--progress", "none", "--trainer.enable_model_summary", "false")
+            where = (
+                "--trainer.default_root_dir",
+                folder,
+                "--progress",
+                "none",
+                "--trainer.enable_model_summary",
+                "false",
+            )
             with contextlib.redirect_stdout(io.StringIO()):
                 project_main([*map(str, ("fit", *options, *length, *where, *watch))])
             middle, last = (_Watch.found[count] for count in _VALIDATIONS[1:])

@@ -117,7 +117,9 @@ class Warn(Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def test_under_slurm_a_warning_stops_the_run_and_makes_no_other_checkpoint(run, images, fit_options, tmp_path, monkeypatch):
+def test_under_slurm_a_warning_stops_the_run_and_makes_no_other_checkpoint(
+    run, images, fit_options, tmp_path, monkeypatch
+):
     job = {"JOB_ID": "12345", "JOB_NAME": "train", "NTASKS": "1", "NTASKS_PER_NODE": "1", "NNODES": "1", "PROCID": "0",
            "LOCALID": "0", "NODEID": "0"}  # fmt: skip
     for name, value in job.items():

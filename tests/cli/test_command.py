@@ -234,7 +234,9 @@ def test_any_option_is_the_command_lines_then_the_later_files_then_the_earlier_o
         for number, options in enumerate((earlier, later)):
             files += ["--config", str(Path(folder, f"{number}.yaml"))]
             Path(files[-1]).write_text(yaml.safe_dump(nested(options)))
-        arguments = [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in line.items()]
+        arguments = [
+            f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in line.items()
+        ]
         config = read_command(["fit", *arguments, *files]).plain_config()  # wherever they stand
         defaults = read_command(["fit", "--model", "Classifier", "--data", "Digits"]).plain_config()
     for name in OPTIONS:

@@ -211,7 +211,11 @@ def test_process_r_of_n_evaluates_every_nth_sample_from_r_on():
 def epochs(draw: st.DrawFn) -> dict:
     """Of any set, shared out among any number of processes."""
     world_size = draw(st.integers(1, 6))
-    options = {"length": draw(st.integers(world_size, 200)), "batch_size": draw(st.integers(1, 70)), "world_size": world_size}
+    options = {
+        "length": draw(st.integers(world_size, 200)),
+        "batch_size": draw(st.integers(1, 70)),
+        "world_size": world_size,
+    }
     if draw(st.booleans()):
         classes = draw(st.integers(1, 8))
         labels = draw(st.lists(st.integers(0, classes - 1), min_size=options["length"], max_size=options["length"]))
@@ -249,7 +253,9 @@ def test_an_epoch_is_the_same_views_whatever_the_processes_and_the_batches(optio
     shares = [TrainingOrder(rank=rank, **options) for rank in range(options["world_size"])]
     for order in shares:
         order.set_epoch(epoch)
-    found = [view for batches in zip(*(order.batches() for order in shares), strict=True) for view in np.concatenate(batches)]
+    found = [
+        view for batches in zip(*(order.batches() for order in shares), strict=True) for view in np.concatenate(batches)
+    ]
     assert sorted(found) == sorted(expected.tolist())
 
 

@@ -227,7 +227,9 @@ def test_a_result_may_be_changed_without_changing_the_next():
 
 # ---- whatever the text
 
-pieces = st.sampled_from([*HOSTILE.replace("␣", " ").split(), "St.", "can't", "U.S.", "$5", "1/2", ":-)", "&amp;", "\u00a0"])
+pieces = st.sampled_from(
+    [*HOSTILE.replace("␣", " ").split(), "St.", "can't", "U.S.", "$5", "1/2", ":-)", "&amp;", "\u00a0"]
+)
 texts = st.text(max_size=40) | st.lists(pieces | st.text(max_size=4), max_size=8).map(" ".join)
 words = st.lists(st.text("abcdefghijklmnopqrstuvwxyzéüß", min_size=1, max_size=8), max_size=8)
 

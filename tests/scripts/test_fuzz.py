@@ -73,7 +73,9 @@ def test_a_finding_is_kept_with_the_command_that_repeats_it(tmp_path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad-3-5", "bad-3-5.txt", "bad-3-6", "bad-3-6.txt"]
     expected = fuzz.mutate(b"content", random.Random("bad 3 5"))
     assert (tmp_path / "bad-3-5").read_bytes() == expected
-    assert (tmp_path / "bad-3-5.txt").read_text().startswith("python scripts/fuzz.py bad --seed 3 --first 5 --rounds 1\n")
+    assert (
+        (tmp_path / "bad-3-5.txt").read_text().startswith("python scripts/fuzz.py bad --seed 3 --first 5 --rounds 1\n")
+    )
     assert capsys.readouterr().out.splitlines()[1].split() == ["bad", "2", "0", "0", "2"]
 
 

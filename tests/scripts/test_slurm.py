@@ -28,7 +28,13 @@ signal.signal(signal.SIGTERM, lambda number, frame: [task.send_signal(number) fo
 statuses = [task.wait() for task in tasks]
 sys.exit(max(status if status >= 0 else 128 - status for status in statuses))
 """
-JOB = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "j", "SLURM_NNODES": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+JOB = {
+    "SLURM_JOB_ID": "4711",
+    "SLURM_JOB_NAME": "j",
+    "SLURM_NNODES": "1",
+    "SLURM_NTASKS": "2",
+    "SLURM_NTASKS_PER_NODE": "2",
+}
 
 
 def test_bash_reads_it_and_it_asks_for_one_process_a_gpu():

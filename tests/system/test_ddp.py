@@ -13,7 +13,12 @@ from tests.system.ranks import TWO, launch, run_ranks
 
 pytestmark = pytest.mark.slow
 
-EXACT = ("--trainer.precision", "32-true", "--data.eval_batch_size", 1)  # of a batch of another size the last bits differ
+EXACT = (
+    "--trainer.precision",
+    "32-true",
+    "--data.eval_batch_size",
+    1,
+)  # of a batch of another size the last bits differ
 
 
 @pytest.fixture
@@ -86,6 +91,22 @@ def test_fit_test_and_predict_with_two_processes(run, in_two, image_tree, fit_op
     assert answers[0].count("\n") == 64
     assert answers[0] == answers[1]
     assert not list((two_root / "p" / "version_0").glob(".*"))
+
+
+def test_one_process_on_each_of_two_machines(image_tree, fit_options, tmp_path):
+    image_tree(tmp_path / "images", 6)
+    options = [
+        *fit_options(tmp_path / "images", tmp_path / "runs"),
+        *TWO,
+        "--trainer.devices",
+        1,
+        "--trainer.num_nodes",
+        2,
+    ]
+    statuses, outputs = run_ranks(options, tmp_path, "NODE_RANK")
+    assert statuses == [0, 0], "\n".join(outputs)
+    assert [path.name for path in (tmp_path / "runs" / "r").iterdir()] == ["version_0"]
+    assert len(read_checkpoint(tmp_path / "runs/r/version_0/checkpoints/last.ckpt")["random_state"]) == 2
 
 
 def test_two_processes_keep_a_teachers_answers_in_one_file(run, in_two, trained, trained_images, fit_options, tmp_path):

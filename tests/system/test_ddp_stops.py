@@ -191,7 +191,16 @@ def test_both_leave_out_the_update_of_a_bad_batch(trapped, tmp_path):
 def test_the_overlay_of_sharded_training_parses(capsys):
     overlay = ROOT / "configs" / "trainer" / "fsdp.yaml"
     with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(ROOT / "configs/classifier/digits.yaml"), "--config", str(overlay), "--print_config"])
+        main(
+            [
+                "fit",
+                "--config",
+                str(ROOT / "configs/classifier/digits.yaml"),
+                "--config",
+                str(overlay),
+                "--print_config",
+            ]
+        )
     assert not stop.value.code
     expected = yaml.safe_load(overlay.read_text())["trainer"]
     assert yaml.safe_load(capsys.readouterr().out)["trainer"].items() >= expected.items()

@@ -231,7 +231,9 @@ OF_ONE_IMAGE = {
 }  # fmt: skip
 of_one_image = st.fixed_dictionaries({}, optional=OF_ONE_IMAGE).map(lambda options: Augmentation(**options))
 views_of_some = st.lists(
-    st.integers(0, COUNT - 1) | st.integers(0, COUNT - 1).map(lambda i: i + (3 << REPETITION_BIT)), min_size=1, max_size=9
+    st.integers(0, COUNT - 1) | st.integers(0, COUNT - 1).map(lambda i: i + (3 << REPETITION_BIT)),
+    min_size=1,
+    max_size=9,
 ).map(np.array)
 seeds, epochs = st.integers(0, 2**63), st.integers(0, 10**6)
 
@@ -247,7 +249,9 @@ def test_any_image_is_augmented_alike_alone_and_in_any_batch(what, seed, epoch, 
 
 @given(seeds, epochs, views_of_some, st.sampled_from([False, "alternate"]))
 def test_without_strength_nothing_changes(seed, epoch, views, flip):
-    nothing = Augmentation(**dict.fromkeys(set(OF_ONE_IMAGE) - {"flip", "policy", "rand_operations", "rand_magnitude", "fill"}, 0))
+    nothing = Augmentation(
+        **dict.fromkeys(set(OF_ONE_IMAGE) - {"flip", "policy", "rand_operations", "rand_magnitude", "fill"}, 0)
+    )
     still = images()[views & (2**REPETITION_BIT - 1)]
     assert torch.equal(run(nothing, epoch, views, seed), still)
     found = run(dataclasses.replace(nothing, flip=flip), epoch, views, seed)
