@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything runs in .venv, which `make setup` fills.
-.PHONY: help setup demo test test-slow notebooks notebooks-docs check lock clean
+.PHONY: help setup demo test test-slow test-faults fuzz notebooks notebooks-docs check lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,7 @@ help:
 	@echo "make notebooks  trains what the notebooks show, once, and runs them (six minutes, then one)"
 	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
 	@echo "make test-faults  kills, full disks, damaged files: what docs/reliability.md promises (a quarter of an hour)"
+	@echo "make fuzz    damaged files, and properties on random examples, for SECONDS=300 and ten minutes"
 	@echo "make check   formatting and lint"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -48,6 +49,13 @@ notebooks-docs: setup
 # its report becomes the table of the page: python scripts/reliability.py .pytest_cache/faults.xml
 test-faults: setup
 	$(BIN)/python -m pytest -q -m faults -o junit_family=xunit1 --junitxml=.pytest_cache/faults.xml
+
+SECONDS ?= 300
+SEED ?= 0
+
+fuzz: setup
+	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python -m pytest -q --timeout 3600 --hypothesis-profile many -m hypothesis
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -49,7 +49,7 @@ _WORDS = [
 ]  # fmt: skip
 
 
-class Finding(Exception):
+class Finding(Exception):  # noqa: N818  it is what is looked for, and no fault
     """What a round should not have come to."""
 
 

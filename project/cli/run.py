@@ -177,7 +177,8 @@ def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
     A new run's own; the checkpoint's, unless another root is given; none in a `fast_dev_run`.
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
-    if command.config.trainer.fast_dev_run or rank_zero_only.rank != 0:
+    is_first = rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"  # before there is a Trainer to ask
+    if command.config.trainer.fast_dev_run or not is_first:
         return None, False
     resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
     root = command.config.trainer.default_root_dir

@@ -29,17 +29,20 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["project.cli.run", "tests.system.ranks"])
 
 
-def run_ranks(args: Sequence[object], folder: Path, count: int = 2) -> tuple[list[int], list[str]]:
-    """Runs a command as `count` processes, as a cluster would start them; returns their statuses and outputs."""
+def run_ranks(args: Sequence[object], folder: Path, rank_name: str = "LOCAL_RANK") -> tuple[list[int], list[str]]:
+    """Runs a command as two processes, as a cluster would start them; returns their statuses and outputs.
+
+    `LOCAL_RANK` tells them apart, or `NODE_RANK`, as on two machines.
+    """
     os.environ["PYTHONPATH"] = str(ROOT)  # of the fork server, where it starts now
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     args = [*map(str, args), "--progress", "none"]
-    logs = [folder / f"rank{rank}.txt" for rank in range(count)]
+    logs = [folder / f"rank{rank}.txt" for rank in range(2)]
     processes = [
-        _forks.Process(target=_run, args=(args, log, folder, world | {"LOCAL_RANK": str(rank)}))
+        _forks.Process(target=_run, args=(args, log, folder, world | {rank_name: str(rank)}))
         for rank, log in enumerate(logs)
     ]
     for process in processes:
@@ -82,7 +85,7 @@ def _run(args: list[str], log: Path, folder: Path, world: dict[str, str]) -> Non
 
     from project.cli import main
 
-    rank_zero_only.rank = int(world["LOCAL_RANK"])  # which Lightning looks up when it is imported
+    rank_zero_only.rank = int(world.get("LOCAL_RANK", 0))  # which Lightning looks up when it is imported
     torch.set_num_threads(1)
     main(args)
 

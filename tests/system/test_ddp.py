@@ -93,6 +93,22 @@ def test_fit_test_and_predict_with_two_processes(run, in_two, image_tree, fit_op
     assert not list((two_root / "p" / "version_0").glob(".*"))
 
 
+def test_one_process_on_each_of_two_machines(image_tree, fit_options, tmp_path):
+    image_tree(tmp_path / "images", 6)
+    options = [
+        *fit_options(tmp_path / "images", tmp_path / "runs"),
+        *TWO,
+        "--trainer.devices",
+        1,
+        "--trainer.num_nodes",
+        2,
+    ]
+    statuses, outputs = run_ranks(options, tmp_path, "NODE_RANK")
+    assert statuses == [0, 0], "\n".join(outputs)
+    assert [path.name for path in (tmp_path / "runs" / "r").iterdir()] == ["version_0"]
+    assert len(read_checkpoint(tmp_path / "runs/r/version_0/checkpoints/last.ckpt")["random_state"]) == 2
+
+
 def test_two_processes_keep_a_teachers_answers_in_one_file(run, in_two, trained, trained_images, fit_options, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TensorBoard's protocol buffers
