@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import warnings
 from pathlib import Path
 from typing import Any
