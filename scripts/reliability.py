@@ -94,15 +94,15 @@ def promises(folder: Path) -> dict[str, str]:
     lines = [
         ast.get_docstring(ast.parse(path.read_text())).splitlines()[0] for path in sorted(folder.glob("test_r*.py"))
     ]
-    return dict(line.split(": ", 1) for line in lines)
+    return dict(line.rstrip(".").split(": ", 1) for line in lines)
 
 
 def table(found: dict[str, Found], promised: dict[str, str], seconds: float) -> str:
     """The table in Markdown, with a line on where it was found."""
-    rows = ["| | promise | faults, by test | survived |", "|---|---|---|---|"]
+    rows = ["| | promise | what was done, and how often | survived |", "|---|---|---|---|"]
     for name, text in promised.items():
         one = found.get(name, Found())
-        tests = ", ".join(f"{test} {count}" for test, count in one.faults.items()) or "not run"
+        tests = ", ".join(f"{test} {count}" for test, count in one.faults.items() if count) or "not run"
         left_out = f"; {one.left_out} left out here" if one.left_out else ""
         rows.append(f"| {name} | {text} | {tests}{left_out} | {one.survived} of {one.faults.total()} |")
     faults, survived = (

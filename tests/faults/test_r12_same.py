@@ -24,8 +24,9 @@ def test_again(fit, wholes, directory, task, storage, workers):
     assert_same_run(directory, wholes.run(task))
 
 
-def test_another_seed_is_another_run(fit, wholes, directory):
+def test_another_seed_is_another_run(fit, wholes, directory, record_property):
     """What is compared above can differ."""
+    record_property("faults", 0)
     assert fit("Classifier", more={"seed": 1}).wait() == 0
     with pytest.raises(AssertionError):
         assert_same_run(directory, wholes.run("Classifier"))

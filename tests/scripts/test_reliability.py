@@ -25,6 +25,7 @@ CASES = [
     case("test_killed_at[b]", "R1", "<failure>no</failure>"),
     case("test_killed_again_and_again[a]", "R1", faults=5),
     case("test_killed_within_the_file[a]", "R2", "<error>no</error>"),
+    case("test_the_room_is_small[a]", "R2", faults=0),
     case("test_a_full_file_system[a]", "R2", "<skipped>none here</skipped>"),
 ]  # fmt: skip
 
@@ -64,7 +65,7 @@ def test_faults_are_counted_by_promise_and_test(fill):
     (second,) = [line for line in lines if line.startswith("| R2 |")]
     assert second.endswith("| killed within the file 1; 1 left out here | 0 of 1 |")
     assert "| | **all** | | **6 of 8** |" in lines
-    assert [line for line in lines if line.startswith("Found in 2 minutes on ")]  # 5 tests of half a minute
+    assert [line for line in lines if line.startswith("Found in 3 minutes on ")]  # 6 tests of half a minute
     assert "old" not in lines
     assert lines[0] == "# Page"
     assert lines[-1] == "more"
@@ -75,7 +76,7 @@ def test_a_test_that_was_run_again_counts_once(fill):
     again = case("test_killed_at[b]", "R1")
     _, _, page = fill(report(*CASES), report(again))
     assert "| killed at 2, killed again and again 5 | 7 of 7 |" in page
-    assert "Found in 2 minutes on " in page
+    assert "Found in 3 minutes on " in page
 
 
 @pytest.mark.parametrize(
