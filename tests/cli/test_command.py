@@ -189,6 +189,8 @@ OPTIONS = {
 # a second each, and hundreds where a failing one is made smaller
 FEWER = settings(max_examples=settings().max_examples // 25 + 3, phases=[Phase.generate])
 some_options = st.fixed_dictionaries({}, optional=OPTIONS)
+# what begins with a bracket is a list to jsonargparse, and no text, where it is typed
+typed_options = some_options.filter(lambda options: str(options.get("data.cache_dir"))[0] not in "[{")
 
 
 def nested(options: dict[str, object]) -> dict:
@@ -227,7 +229,7 @@ def test_any_configuration_that_is_printed_runs_as_it_did(options):
 
 
 @FEWER
-@given(some_options, some_options, some_options)
+@given(some_options, some_options, typed_options)
 def test_any_option_is_the_command_lines_then_the_later_files_then_the_earlier_ones(earlier, later, line):
     with tempfile.TemporaryDirectory() as folder:
         files = []

@@ -303,7 +303,7 @@ def test_captions_without_words_are_left_out_and_counted(caplog):
 def test_an_image_without_any_is_named_each_time_it_is_asked_for():
     data = Told([["A dog"], ["...", " "]])
     for _ in range(2):
-        with pytest.raises(DataError, match=r"^train split: image 1: .* only '\.\.\.', which has no word; "):
+        with pytest.raises(DataError, match=r"^train split: train 1: .* only '\.\.\.', which has no word; "):
             _ = data.splits
         assert gc.isenabled()
 
