@@ -39,7 +39,8 @@ def test_validations_leave_nothing_behind(run, images, captioned, fit_options, c
     make, data = {"classifier": (fit_options, images), "captioner": (caption_options, captioned)}[task]
     assert run(*make(data, tmp_path, *more)) == 0
     (objects, *tensors), (objects_later, *tensors_later) = Watch.found[10], Watch.found[20]
-    assert tensors_later == tensors
+    # fewer where garbage of earlier tests went away in between
+    assert all(later <= before for later, before in zip(tensors_later, tensors, strict=True))
     assert objects_later - objects < 10  # ten validations
 
 
