@@ -268,11 +268,14 @@ class Distiller(Classifier, Student):
         """Records also which share of the steps' time was the teacher's, and which share of its answers was kept."""
         super().on_train_epoch_end()
         found, seen = self._rows
-        costs = {"train/teacher_time": self.teacher_time.take(), "train/cached": found / max(seen, 1)}
-        record_costs(self.trainer, costs, max(self.global_step - 1, 0))
+        self.record_costs({"train/teacher_time": self.teacher_time.take(), "train/cached": found / max(seen, 1)})
         self._rows = [0, 0]
         if self._cache is not None:
             self._cache.flush()
+
+    def record_costs(self, metrics: dict[str, float]) -> None:
+        """Shows what differs from run to run."""
+        record_costs(self.trainer, metrics, max(self.global_step - 1, 0))
 
     def _count(
         self,
