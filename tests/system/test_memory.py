@@ -28,7 +28,8 @@ class Watch(Callback):
         if trainer.current_epoch in (10, 20):
             gc.collect()
             objects = gc.get_objects()
-            tensors = [each for each in objects if issubclass(type(each), torch.Tensor)]
+            # not the symbolic ones that a compiler leaves
+            tensors = [each for each in objects if type(each) in (torch.Tensor, torch.nn.Parameter)]
             self.found[trainer.current_epoch] = len(objects), len(tensors), sum(each.nbytes for each in tensors)
 
 

@@ -135,6 +135,8 @@ for share in shares:
         results[f"{metric_class.__name__} {share}"] = [value.tolist(), images]
 with open(f"{folder}/{rank}.json", "w") as file:
     json.dump(results, file)
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
