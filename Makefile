@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/python -m project test --config configs/classifier/digits.yaml --ckpt_path best
 
 test: setup
-	$(BIN)/python -m pytest -q -m "not slow and not faults"
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not faults"
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow

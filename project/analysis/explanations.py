@@ -85,13 +85,18 @@ def integrated_gradients(classifier: Classifier, images: Tensor, classes: Tensor
     from captum.attr import IntegratedGradients
 
     method = IntegratedGradients(classifier.forward)
-    pixels = images.float()
-    found = method.attribute(
-        pixels,
-        baselines=torch.zeros_like(pixels),
-        target=classes,
-        n_steps=INTEGRATION_STEPS,
-        method="gausslegendre",
-        internal_batch_size=_AT_A_TIME,
-    )
-    return found.detach().float().sum(1)
+    found = [
+        method.attribute(
+            some.float(),
+            target=targets,  # of a picture that is black where none is given
+            n_steps=INTEGRATION_STEPS,
+            method="gausslegendre",
+            internal_batch_size=_AT_A_TIME,
+        )
+        .detach()
+        .float()
+        .sum(1)
+        # Captum takes at least all images of a call at once
+        for some, targets in zip(images.split(_AT_A_TIME), classes.split(_AT_A_TIME), strict=True)
+    ]
+    return torch.cat(found)

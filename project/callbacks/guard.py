@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch.optim import Optimizer
 from project.callbacks.nonfinite import ANOTHER, Origin, find_origin
 from project.errors import ConfigError, NonFiniteError
 from project.runs.directory import RunDirectory
+from project.runs.files import replacing
 
 _NAMED = 8  # samples that a message names
 
@@ -208,9 +208,5 @@ def _first_of_all(trainer: Trainer, origin: Origin, sentence: str) -> tuple[int,
 def _save_batch(path: Path, batch: Any, step: int) -> None:
     """Whole or not at all; `torch.load(path, weights_only=True)` opens it."""
     fields = {name: value.cpu() for name, value in batch._asdict().items() if isinstance(value, Tensor)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save({"step": step, **fields}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        torch.save({"step": step, **fields}, file)

@@ -82,14 +82,8 @@ def measure_memory_of_validations() -> list[Row]:
             _Watch.found.clear()
             watch = ("--trainer.callbacks", json.dumps([{"class_path": f"{__name__}._Watch"}]))
             length = ("--trainer.max_epochs", _VALIDATIONS[-1], "--trainer.limit_train_batches", 1)
-            where = (
-                "--trainer.default_root_dir",
-                folder,
-                "--progress",
-                "none",
-                "--trainer.enable_model_summary",
-                "false",
-            )
+            where = ("--trainer.default_root_dir", folder, "--progress", "none",
+                     "--trainer.enable_model_summary", "false")  # fmt: skip
             with contextlib.redirect_stdout(io.StringIO()):
                 project_main([*map(str, ("fit", *options, *length, *where, *watch))])
             middle, last = (_Watch.found[count] for count in _VALIDATIONS[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_files_are_decoded_and_written_under_their_final_names_only(samples, cac
     assert_holds(build_store(samples, SIZE, cache, False), samples, list(range(6)))
     (array,) = cache.glob("*.npy")
     assert sorted(cache.iterdir()) == [array.with_suffix(".json"), array]
+
+
+def test_what_a_killed_run_left_half_decoded_goes_with_the_next_decode_a_day_later(samples, cache):
+    cache.mkdir()
+    left, fresh = cache / ".0a1b.123.tmp", cache / ".2c3d.456.tmp.json"
+    for path, hours in ((left, 25), (fresh, 1)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    build_store(samples, SIZE, cache, False)
+    assert not left.exists()
+    assert fresh.read_bytes() == b"half"  # perhaps another run is at it
 
 
 def test_the_second_time_nothing_is_decoded(samples, cache):
