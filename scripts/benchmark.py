@@ -20,12 +20,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # so that `python scripts/benchmark.py` finds the project without installing it, and the parts beside this file
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from benchmarks import accuracy, captions, decoding, distillation, memory, speed
+from benchmarks import accuracy, captions, commands, decoding, distillation, memory, speed
 from benchmarks.timing import Row
 
 from project.runs.provenance import collect_provenance
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
+    "start": commands.measure_start,
+    "epoch": commands.measure_epoch,
+    "processes": commands.measure_processes,
+    "memory": commands.measure_memory,
+    "pages": commands.measure_pages,
     "input": speed.measure_input,
     "augment": speed.measure_augment,
     "trainer": speed.measure_trainer,
@@ -52,9 +57,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for part in set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part '{part}' among {', '.join(PARTS)}")
-    results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     for part in arguments.parts or PARTS:
         rows = PARTS[part]()
+        results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
         where = collect_provenance([], {})
         results[part] = {
             "what": PARTS[part].__doc__.splitlines()[0],
@@ -62,9 +68,8 @@ def main() -> None:
             "where": {key: where[key] for key in ("time", "git", "python", "libraries", "hardware")},
         }
         print(_table(rows), flush=True)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n")
-    arguments.output.with_suffix(".md").write_text(_report(results))
+        arguments.output.write_text(json.dumps(results, indent=2) + "\n")
+        arguments.output.with_suffix(".md").write_text(_report(results))
 
 
 def _table(rows: list[Row]) -> str:
