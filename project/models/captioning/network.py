@@ -95,7 +95,9 @@ class CaptionNetwork(nn.Module):
         return self.encoder(images)
 
 
-def _build_decoder(vocabulary_size: int, start: int, num_features: int, options: DecoderOptions) -> CaptionDecoder:
+def _build_decoder(
+    vocabulary_size: int, start: int, num_features: int, options: DecoderOptions
+) -> CaptionDecoder[Any, Any]:
     shared = {name: value for name, value in asdict(options).items() if name not in ("attention", "bidirectional")}
     shared |= {"vocabulary_size": vocabulary_size, "start": start, "num_features": num_features}
     if options.attention == "none":
