@@ -41,7 +41,7 @@ class WritePredictions(Callback):
         self._share = open(self._share_path(trainer.global_rank), "w")  # noqa: SIM115  closed by a later hook
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Adds a batch, given as the inputs' indices and the answer to each; a signal ends it here."""
         indices, answers = outputs

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from project.runs.directory import RunDirectory, write_atomically
+from project.runs.directory import RunDirectory
+from project.runs.files import write_atomically
 
 
 class WriteResults(Callback):
@@ -29,7 +31,8 @@ class WriteResults(Callback):
         """Writes `test_metrics.json`, and shows the same."""
         self._write(trainer, pl_module, "test")
         if trainer.is_global_zero:
-            self._show(pl_module.results)
+            task: Any = pl_module
+            self._show(task.results)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes `validate_metrics.json`, for the command `validate` alone."""
@@ -44,7 +47,7 @@ class WriteResults(Callback):
                 if "/class_accuracy/" not in name:  # of a thousand classes a thousand curves of one point
                     writer.add_scalar(name, value, max(self.steps - 1, 0))
 
-    def _write(self, trainer: Trainer, pl_module: LightningModule, verb: str) -> None:
+    def _write(self, trainer: Trainer, pl_module: Any, verb: str) -> None:
         if not trainer.is_global_zero:
             return
         write_atomically(self.run.path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")

@@ -32,8 +32,8 @@ class StopTogether(Callback):
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False
         if trainer.world_size > 1:
-            trainer._signal_connector._sigterm_notifier_fn = self._note
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+            trainer._signal_connector._sigterm_notifier_fn = self._note  # type: ignore[method-assign, assignment]  # see above
+            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]  # likewise
 
     def _note(self, *_: Any) -> None:
         self._asked = True
@@ -50,7 +50,7 @@ class StopTogether(Callback):
         """Agrees on what came during validation."""
         self._agree(trainer)
 
-    def _begin(self, trainer: Trainer, batches: list[int]) -> None:
+    def _begin(self, trainer: Trainer, batches: list[int | float]) -> None:
         if trainer.world_size > 1:
             signals = trainer._signal_connector
             # Lightning would stop after a batch that is not this process's last, and may be another's

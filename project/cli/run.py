@@ -39,6 +39,7 @@ from project.runs.precision import check_precision
 from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
+from project.runs.undeclared import callbacks_of
 from project.tasks import Task
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -277,7 +278,7 @@ def _set_length(options: dict[str, Any], objects: Namespace) -> None:
 
 
 def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
-    saver = next((c for c in trainer.callbacks if isinstance(c, SaveCheckpoints)), None)
+    saver = next((c for c in callbacks_of(trainer) if isinstance(c, SaveCheckpoints)), None)
     if saver and saver.best_value is not None:
         print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
     print(closing(trainer.lightning_module, run, command.verb), f"run: {run.path}", sep="\n", flush=True)
