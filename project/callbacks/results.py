@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,11 +20,11 @@ class WriteResults(Callback):
     What `test` found is shown in the run's TensorBoard, too, so that its table of runs has it.
 
     Args:
-        run: where.
+        run: where; processes but the first learn of it from `RunRecord`.
         steps: how many the network was trained for.
     """
 
-    def __init__(self, run: RunDirectory, steps: int) -> None:
+    def __init__(self, run: RunDirectory | None, steps: int) -> None:
         self.run = run
         self.steps = steps
 
@@ -39,10 +40,15 @@ class WriteResults(Callback):
         if trainer.state.fn == "validate":
             self._write(trainer, pl_module, "validate")
 
+    @property
+    def _path(self) -> Path:
+        assert self.run is not None, "`RunRecord` has told it"
+        return self.run.path
+
     def _show(self, results: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self.run.path)) as writer:
+        with SummaryWriter(str(self._path)) as writer:
             for name, value in results.items():
                 if "/class_accuracy/" not in name:  # of a thousand classes a thousand curves of one point
                     writer.add_scalar(name, value, max(self.steps - 1, 0))
@@ -50,7 +56,7 @@ class WriteResults(Callback):
     def _write(self, trainer: Trainer, pl_module: Any, verb: str) -> None:
         if not trainer.is_global_zero:
             return
-        write_atomically(self.run.path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
+        write_atomically(self._path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             text = io.StringIO()
@@ -59,4 +65,4 @@ class WriteResults(Callback):
             writer.writerows(
                 [name, *row] for name, row in zip(pl_module.class_names, outcome.confusion.tolist(), strict=True)
             )
-            write_atomically(self.run.path / f"{verb}_confusion.csv", text.getvalue())
+            write_atomically(self._path / f"{verb}_confusion.csv", text.getvalue())

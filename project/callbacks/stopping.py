@@ -32,8 +32,10 @@ class StopTogether(Callback):
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False
         if trainer.world_size > 1:
-            trainer._signal_connector._sigterm_notifier_fn = self._note  # type: ignore[method-assign, assignment]  # see above
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]  # likewise
+            signals: Any = trainer._signal_connector
+            loop: Any = trainer.fit_loop.epoch_loop
+            signals._sigterm_notifier_fn = self._note
+            loop._broadcast_sigterm_tensor = lambda: None
 
     def _note(self, *_: Any) -> None:
         self._asked = True

@@ -227,7 +227,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented."""
-        overfitting = self.trainer.overfit_batches > 0  # type: ignore[attr-defined]  # nowhere declared
+        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
         return self._loader("train", EvaluationOrder if overfitting else TrainingOrder)
 
     def val_dataloader(self) -> Loader:

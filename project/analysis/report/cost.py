@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from project.analysis.cost import count_flops, count_parameters, measure_speed
-from project.analysis.report.document import Numbers, Section, Table
+from project.analysis.report.document import Numbers, Section, Table, Value
 from project.analysis.report.subject import Subject
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -14,10 +14,10 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 def cost_section(subject: Subject) -> Section:
     """Parameters, operations, and time by batch size."""
     task = subject.task
-    function = task.answers if subject.captions else task
+    function = subject.captioner.answers if subject.captions else task
     speeds = measure_speed(function, task.image_size, task.device, _BATCH_SIZES)
     rows = [[*speed] for speed in speeds]
-    numbers = {
+    numbers: dict[str, Value] = {
         "parameters": count_parameters(task.network),
         "flops": count_flops(function, task.image_size, task.device),
         "file_bytes": subject.checkpoint.stat().st_size,
