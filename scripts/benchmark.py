@@ -57,7 +57,7 @@ def main() -> None:
         rows = PARTS[part]()
         where = collect_provenance([], {})
         results[part] = {
-            "what": PARTS[part].__doc__.splitlines()[0],
+            "what": (PARTS[part].__doc__ or "").splitlines()[0],
             "rows": rows,
             "where": {key: where[key] for key in ("time", "git", "python", "libraries", "hardware")},
         }

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from project.data.captions.vocabulary import SPECIALS, Vocabulary
@@ -138,7 +138,7 @@ def _reorder(member: Captioner, vocabulary: Sequence[str]) -> None:
     member.vocabulary = Vocabulary(vocabulary)
 
 
-def _rows_by_word(decoder: CaptionDecoder[Any, Any]) -> list[nn.Parameter]:
+def _rows_by_word(decoder: CaptionDecoder[Any, Any]) -> list[Tensor]:
     """The parameters with a row for each word, each once: tied embeddings are the same one."""
     tensors = (decoder.embedding.weight, decoder.output.weight, decoder.output.bias)
     return list({id(tensor): tensor for tensor in tensors}.values())

@@ -316,6 +316,7 @@ class Captioner(FineTunedTask):
         found = self.search(every, generator=self._generator(ids))
         self.means["cut_rate"].update((~found.finished).float().mean(), len(batch.images))
         captions = self._texts(found)
+        assert batch.references is not None, "what is measured has captions"
         self.scores[stage].update(captions, batch.references, ids)
         if stage == "test":
             self.scores["greedy"].update(self._texts(self.search(every, greedy=True)), batch.references, ids)
@@ -356,8 +357,9 @@ class Captioner(FineTunedTask):
         if stage == "test":
             values |= {f"greedy_{name}": value for name, value in self.scores["greedy"].compute().items()}
         self.record({f"{stage}/{name}": value for name, value in values.items()})
-        for metric in (*self.means.values(), *self.scores.values()):
-            metric.reset()
+        measures: tuple[Any, ...] = (*self.means.values(), *self.scores.values())
+        for measure in measures:
+            measure.reset()
 
     # ---- prediction
 

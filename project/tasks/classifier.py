@@ -127,7 +127,7 @@ class Classifier(FineTunedTask):
         self.label_smoothing = label_smoothing
         self._balanced = class_weights == "balanced"
         # in the state dictionary, since balanced ones follow from the training data
-        factors = torch.ones(num_classes) if self._balanced else class_weights and torch.tensor(class_weights)
+        factors = torch.ones(num_classes) if self._balanced else torch.tensor(class_weights) if class_weights else None
         self.register_buffer("loss_weights", factors)
         # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
         self.register_buffer("temperature", torch.tensor(1.0))
