@@ -57,9 +57,8 @@ def run_command(args: list[str]) -> None:
         try:
             _run(read_command(args))
         except SIGTERMException:
-            if getattr(
-                rank_zero_only, "rank", 0
-            ):  # the first process's status is the run's, unless Lightning kills it for another's
+            # the first process's status is the run's, unless Lightning kills it for another's
+            if getattr(rank_zero_only, "rank", 0):
                 return
             raise SystemExit(INTERRUPT_STATUS if interrupts.count else SIGTERM_STATUS) from None
         except RuntimeError as error:
@@ -182,9 +181,8 @@ def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
     A new run's own; the checkpoint's, unless another root is given; none in a `fast_dev_run`.
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
-    is_first = (
-        getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
-    )  # before there is a Trainer to ask
+    # before there is a Trainer to ask
+    is_first = getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
     if command.config.trainer.fast_dev_run or not is_first:
         return None, False
     resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None

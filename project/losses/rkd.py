@@ -64,8 +64,10 @@ def _angles_apart(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _angles_at(vertices: Tensor, student: Tensor, teacher: Tensor) -> Tensor:
     """The sum over the triangles with one of these vertices, (V,), in the middle."""
-    ours, theirs = (
-        unit(features - features[vertices, None])  # (V, B, D)
-        for features in (student, teacher)
-    )
-    return functional.smooth_l1_loss(ours @ ours.mT, theirs @ theirs.mT, reduction="sum")
+    return functional.smooth_l1_loss(_cosines(vertices, student), _cosines(vertices, teacher), reduction="sum")
+
+
+def _cosines(vertices: Tensor, features: Tensor) -> Tensor:
+    """(V, B, B)."""
+    sides = unit(features - features[vertices, None])  # (V, B, D)
+    return sides @ sides.mT

@@ -185,10 +185,10 @@ class Captioner(FineTunedTask):
         )
         self.search = CaptionSearch([self.network], decoding, max_words)
         self._others: list[Captioner] = []
-        self.scores: MutableMapping[str, CaptionScores] = torch.nn.ModuleDict(  # type: ignore[assignment]  # of anything
+        self.scores: MutableMapping[str, CaptionScores] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
             {name: CaptionScores() for name in ("val", "test", "greedy")}
         )
-        self.means: Mapping[str, WeightedMean] = torch.nn.ModuleDict(  # type: ignore[assignment]  # of anything
+        self.means: Mapping[str, WeightedMean] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
             {name: WeightedMean() for name in ("loss", "cut_rate")}
         )
 

@@ -131,7 +131,7 @@ class Classifier(FineTunedTask):
         self.register_buffer("loss_weights", factors)
         # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
         self.register_buffer("temperature", torch.tensor(1.0))
-        self.metrics: Mapping[str, SplitScores] = torch.nn.ModuleDict(  # type: ignore[assignment]  # of anything
+        self.metrics: Mapping[str, SplitScores] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
             {f"{stage}_metrics": SplitScores(num_classes) for stage in ("val", "test")}
         )
         self.outcome: Outcome | None = None

@@ -105,7 +105,7 @@ class Distiller(Classifier, Student):
         self._restored_average: dict[str, Any] | None = None
         self._averaged_step = 0
         self._rows = [0, 0]  # of this epoch: answers that were kept, and all
-        self.beside: Mapping[str, WeightedMean] = torch.nn.ModuleDict(  # type: ignore[assignment]  # of anything
+        self.beside: Mapping[str, WeightedMean] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
             {name: WeightedMean() for name in ("teacher_accuracy", "agreement")}
         )
 

@@ -87,7 +87,7 @@ class CaptionNetwork(nn.Module):
         super().__init__()
         self.encoder = ImageEncoder(backbone, image_size, backbone_options)
         directions = 2 if decoder.bidirectional else 1
-        self.decoders: Sequence[CaptionDecoder[Any, Any]] = nn.ModuleList(  # type: ignore[assignment]  # of anything
+        self.decoders: Sequence[CaptionDecoder[Any, Any]] = nn.ModuleList(  # type: ignore[assignment]  # torch's holds any module
             _build_decoder(vocabulary_size, start, self.encoder.num_features, decoder) for _ in range(directions)
         )
 
