@@ -14,7 +14,7 @@ help:
 	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
 	@echo "make test-faults  kills, full disks, damaged files: what docs/reliability.md promises (a quarter of an hour)"
 	@echo "make fuzz    damaged files, and properties on random examples, for SECONDS=300 and ten minutes"
-	@echo "make check   formatting and lint"
+	@echo "make check   formatting, lint and types"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 
 setup: $(VENV)/.installed
@@ -60,6 +60,7 @@ fuzz: setup
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

@@ -63,7 +63,7 @@ def main() -> None:
         results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
         where = collect_provenance([], {})
         results[part] = {
-            "what": PARTS[part].__doc__.splitlines()[0],
+            "what": (PARTS[part].__doc__ or "").splitlines()[0],
             "rows": rows,
             "where": {key: where[key] for key in ("time", "git", "python", "libraries", "hardware")},
         }

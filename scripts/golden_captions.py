@@ -127,9 +127,9 @@ def reference_tokens(captions: list[str]) -> list[list[str] | None]:
     before: int | None = -1
     for number in range(len(captions)):
         place = places.get(f"{_fence(number)} ,")
-        alone = before is not None and place is not None and place - before == 2
-        words = output[place - 1].rstrip().split(" ") if alone else []
-        tokens.append([word for word in words if word and word not in PUNCTUATION] if alone else None)
+        alone = None if before is None or place is None or place - before != 2 else output[place - 1]
+        words = [] if alone is None else alone.rstrip().split(" ")
+        tokens.append(None if alone is None else [word for word in words if word and word not in PUNCTUATION])
         before = place
     return tokens
 

@@ -72,6 +72,7 @@ def make_run(root: str, name: str, seed: int) -> None:
     if _finished(root, name, seed) is None:
         project_main(["fit", *options, *where, "--ckpt_path", "auto"])
     run = _finished(root, name, seed)
+    assert run is not None, "it has just come to its end"
     if not (run.path / "test_metrics.json").exists():
         project_main(["test", "--ckpt_path", str(run.path), "--progress", "none"])
 

@@ -69,9 +69,9 @@ def read_reports(paths: list[Path]) -> tuple[dict[str, Found], float]:
         if "skipped" in outcomes:
             promise.left_out += count
             continue
-        promise.faults[case.get("name").partition("[")[0].removeprefix("test_").replace("_", " ")] += count
+        promise.faults[case.get("name", "").partition("[")[0].removeprefix("test_").replace("_", " ")] += count
         promise.survived += count * (not outcomes & {"failure", "error"})
-    return found, sum(float(case.get("time")) for case in cases.values())
+    return found, sum(float(case.get("time", 0)) for case in cases.values())
 
 
 def _cases(path: Path) -> list[ElementTree.Element]:
@@ -86,13 +86,14 @@ def _cases(path: Path) -> list[ElementTree.Element]:
 
 
 def _properties(case: ElementTree.Element) -> dict[str, str]:
-    return {each.get("name"): each.get("value") for each in case.iter("property")}
+    return {each.attrib["name"]: each.attrib["value"] for each in case.iter("property")}
 
 
 def promises(folder: Path) -> dict[str, str]:
     """What is promised, by its name, in the order of the files."""
     lines = [
-        ast.get_docstring(ast.parse(path.read_text())).splitlines()[0] for path in sorted(folder.glob("test_r*.py"))
+        (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+        for path in sorted(folder.glob("test_r*.py"))
     ]
     return dict(line.rstrip(".").split(": ", 1) for line in lines)
 

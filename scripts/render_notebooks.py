@@ -12,6 +12,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from jinja2 import DictLoader
@@ -64,7 +65,7 @@ def render(path: Path, output: Path) -> None:
             if shown.output_type == "stream" and shown.name == "stderr":
                 raise RunError(f"{path}: a cell warns: {shown.text.strip()}")
     exporter = MarkdownExporter(template_file="alt", extra_loaders=[DictLoader({"alt": _TEMPLATE})])
-    resources = {"unique_key": path.stem, "output_files_dir": path.stem}
+    resources: dict[str, Any] = {"unique_key": path.stem, "output_files_dir": path.stem}
     text, resources = exporter.from_notebook_node(notebook, resources)
     text = re.sub(r"<style scoped>.*?</style>\n", "", text, flags=re.DOTALL)  # which GitHub shows as text
     (output / path.stem).mkdir(parents=True, exist_ok=True)

@@ -14,14 +14,18 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # so that `python scripts/report.py` finds the project without installing it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from project.errors import ConfigError, one_line_for_mistakes
+
+if TYPE_CHECKING:
+    from project.analysis.report.document import Section
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,8 +66,10 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
         raise ConfigError("--ckpt_path: is required; give a checkpoint or a run's folder")
     quiet_lightning()
     command = read_command(["test", "--ckpt_path", options.ckpt_path, *rest])
+    assert command.checkpoint_path is not None, "it was given"
+    assert command.checkpoint is not None
     run = RunDirectory.of_checkpoint(command.checkpoint_path)
-    folder = options.output or (run and run.path)
+    folder: Path | None = options.output or (run.path if run else None)
     if folder is None:
         raise ConfigError(f"--output: {command.checkpoint_path} lies in no run; say where the report goes")
     seed_everything(options.seed, verbose=False)
@@ -92,7 +98,7 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
 
 
 @contextmanager
-def _progress(names: list[str]) -> Iterator:
+def _progress(names: list[str]) -> Iterator[Callable[[Section], Section]]:
     """A bar on a terminal, and a line for each section elsewhere; what it gives is told of each one that is made."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -103,7 +109,7 @@ def _progress(names: list[str]) -> Iterator:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(names[0], total=len(names))
 
-        def done(section: object) -> object:
+        def done(section: Section) -> Section:
             nonlocal start
             line, start = f"{section.name:14}{time.monotonic() - start:6.1f} s", time.monotonic()
             progress.print(line, highlight=False) if console.is_terminal else print(line, flush=True)

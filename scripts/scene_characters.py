@@ -11,6 +11,7 @@ import importlib.util
 import io
 import string
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -43,7 +44,7 @@ def _fonts() -> list[ImageFont.FreeTypeFont]:
     files = []
     for package in FONT_PACKAGES:
         spec = importlib.util.find_spec(package)
-        if spec is None:
+        if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"the data set needs `pip install {package.replace('_', '-')}`")
         files += sorted((Path(spec.origin).parent / "files").glob("*.ttf"))
     return [ImageFont.truetype(str(file), 24 * SCALE) for file in files]
@@ -56,7 +57,7 @@ def _side(photograph: Image.Image, split: str) -> Image.Image:
     )
 
 
-def _draw(rng: np.random.Generator, name: str, fonts: list, backgrounds: list) -> Image.Image:
+def _draw(rng: np.random.Generator, name: str, fonts: list[Any], backgrounds: list[Any]) -> Image.Image:
     photograph = backgrounds[rng.integers(len(backgrounds))]
     side = int(rng.integers(SIZE // 2, 3 * SIZE))
     left, top = (int(rng.integers(length - side)) for length in photograph.size)
@@ -107,4 +108,5 @@ def _glyph_mask(rng: np.random.Generator, character: str, font: ImageFont.FreeTy
 
 def _ink(rng: np.random.Generator) -> tuple[int, int, int]:
     """A light colour."""
-    return tuple(int(value) for value in rng.uniform(DARKEST_INK, 255, 3))
+    red, green, blue = (int(value) for value in rng.uniform(DARKEST_INK, 255, 3))
+    return red, green, blue

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from project.analysis.caption_scores import read_predictions, read_references, score_captions
 from project.errors import RunError, one_line_for_mistakes
 from project.metrics.captions.scores import JAVA_METRICS
-from project.runs.directory import write_atomically
+from project.runs.files import write_atomically
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -30,6 +30,6 @@ def compare_answers(teacher: Tensor, student: Tensor, labels: Tensor) -> dict[st
         "student_alone": ~right[0] & right[1],
         "none_right": ~right[0] & ~right[1],
     }
-    log_probs = (logits.double().log_softmax(1) for logits in (student, teacher))
-    divergence = functional.kl_div(*log_probs, reduction="batchmean", log_target=True)
+    ours, theirs = (logits.double().log_softmax(1) for logits in (student, teacher))
+    divergence = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
     return {name: share.double().mean().item() for name, share in shares.items()} | {"divergence": divergence.item()}

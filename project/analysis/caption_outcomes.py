@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,8 @@ class CaptionOutcomes:
         return (self.log_probability / self.num_tokens.clamp(min=1)).exp()
 
     def _per_image(self, name: str) -> Tensor:
-        found = self._metrics.metrics[name].per_image()
+        metric: Any = self._metrics.metrics[name]
+        found = metric.per_image()
         return torch.stack([found[i] for i in range(len(self))])
 
 
@@ -138,7 +140,7 @@ def searching(captioner: Captioner, decoding: Decoding) -> Iterator[None]:
         captioner.search = own
 
 
-def _brief(answer: dict) -> dict:
+def _brief(answer: dict[str, Any]) -> dict[str, Any]:
     return {
         "caption": answer["caption"],
         "log_probability": answer["log_probability"],

@@ -79,10 +79,10 @@ def score_captions(
     """
     captions = references.captions
     if unknown := [image for image in predictions if image not in captions]:
-        ids = map(str, captions)
+        known = map(str, captions)
         raise DataError(
             f"predictions: {len(unknown)} of {len(predictions)} images are not among the references, first {unknown[0]!r}; "
-            f"{did_you_mean(str(unknown[0]), ids) if len(captions) <= 10_000 else 'score them against their own split'}"
+            f"{did_you_mean(str(unknown[0]), known) if len(captions) <= 10_000 else 'score them against their own split'}"
         )
     missing = [image for image in captions if image not in predictions]
     if missing and not subset:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +151,7 @@ def _jpeg(images: Tensor, generators: list[Generator], quality: int) -> Tensor:
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).to(images) / 255
 
 
-CORRUPTIONS: dict[str, tuple[_Corruption, Sequence, Sequence]] = {
+CORRUPTIONS: dict[str, tuple[_Corruption, Sequence[Any], Sequence[Any]]] = {
     "gaussian noise": (_gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38)),
     "shot noise": (_shot_noise, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3)),
     "impulse noise": (_impulse_noise, (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27)),

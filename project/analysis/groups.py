@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -88,7 +89,7 @@ def rate_gaps(predictions: Tensor, labels: Tensor, num_classes: int, groups: Gro
     gaps: list[Callable[[Tensor], Tensor]] = []
     for among in (true, ~true):
         hits = (said & among).double()
-        gaps.append(lambda counts, hits=hits, among=among.double(): _mean_spread(counts, groups.members, hits, among))
+        gaps.append(partial(_mean_spread, members=groups.members, hits=hits, among=among.double()))
     return bootstrap(lambda counts: torch.stack([gap(counts) for gap in gaps], dim=1), len(labels), seed)
 
 

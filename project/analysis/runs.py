@@ -80,7 +80,10 @@ class Runs:
             if column not in kept:
                 raise RunError(f"runs: no column '{column}'; {did_you_mean(column, kept.columns)}")
             kept = kept[kept[column].isin(value if isinstance(value, list) else [value])]
-        of_kept = lambda table: table[table["run"].isin(kept["run"])].reset_index(drop=True)  # noqa: E731
+
+        def of_kept(table: pd.DataFrame) -> pd.DataFrame:
+            return table[table["run"].isin(kept["run"])].reset_index(drop=True)
+
         return Runs(self.root, of_kept(self.metrics), of_kept(self.results), kept.reset_index(drop=True), self.problems)
 
     def newest(self, task: str, **values: Any) -> Path:
@@ -191,7 +194,9 @@ class _Run:
             "version": RunDirectory(path).version,
             "seed": seed if has_seed else None,
         }
-        self.metrics = [] if self.config is None else [(*self.keys.values(), *row) for row in self._rows()]
+        self.metrics: list[tuple[Any, ...]] = []
+        if self.config is not None:
+            self.metrics = [(*self.keys.values(), *row) for row in self._rows()]
 
     def row(self) -> dict[str, Any]:
         """Of `Runs.configs`."""
@@ -210,7 +215,7 @@ class _Run:
         }
         return own | {name: value for name, value in self.options.items() if name not in own}
 
-    def results(self) -> Iterator[tuple]:
+    def results(self) -> Iterator[tuple[Any, ...]]:
         """Of `Runs.results`."""
         for file in ("validate_metrics.json", "test_metrics.json"):
             for metric, value in (self._read(file, _numbers, dict, needed=False) or {}).items():
@@ -219,7 +224,7 @@ class _Run:
                 else:
                     self._report(f"{file}: {metric} is no number")
 
-    def _rows(self) -> Iterator[tuple[int, int, str, float]]:
+    def _rows(self) -> Iterator[tuple[np.int64, np.int64, str, float]]:
         """Epoch, step, metric and value of each; a file that was cut off, by a full disk or in copying, gives its whole rows."""
         trained = (self.path / "status.json").exists()
         text = self._read("metrics.csv", str, str, needed=trained) or ""
@@ -235,12 +240,12 @@ class _Run:
         damaged = 0
         for row in rows:
             try:
-                place = [np.int64(row.pop(name)) for name in ("epoch", "step")]
+                epoch, step = (np.int64(row.pop(name)) for name in ("epoch", "step"))
                 values = {metric: float(value) for metric, value in row.items() if value != ""}
             except (ValueError, OverflowError, TypeError, KeyError):  # no number, or other columns
                 damaged += 1
                 continue
-            yield from ((*place, metric, value) for metric, value in values.items())
+            yield from ((epoch, step, metric, value) for metric, value in values.items())
         if damaged:
             self._report(f"metrics.csv: {damaged} damaged rows are left out")
 

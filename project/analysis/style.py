@@ -6,12 +6,14 @@ Figures are made without pyplot, so nothing global holds them: they need not be 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito 2008, "Color Universal Design", in an order that stays apart in grey."""
@@ -20,12 +22,12 @@ SEQUENTIAL = "cividis"
 """A colour map whose lightness alone tells its values (Nuñez et al. 2018, arXiv:1712.01662)."""
 
 _LINE, _TEXT = "#c8ccd4", "#20242c"
-_STYLE = {
+_STYLE: dict[Any, Any] = {  # matplotlib has a type of all keys, and no name for it
     "axes.axisbelow": True,
     "axes.edgecolor": _LINE,
     "axes.grid": True,
     "axes.labelcolor": _TEXT,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -75,8 +77,10 @@ def picture_axes(axes: Axes) -> Axes:
 def to_pixels(figure: Figure) -> np.ndarray:
     """What a figure looks like, (H, W, 3) uint8."""
     with matplotlib.rc_context(_STYLE):
-        figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+        canvas = figure.canvas
+        assert isinstance(canvas, FigureCanvasAgg), "of `new_figure`"
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def to_png(figure: Figure, dpi: int = 110) -> bytes:

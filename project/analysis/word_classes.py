@@ -69,7 +69,7 @@ def score_word_classes(
         `said` (words in captions), `precision` (share of them that are right), `wanted` (words in references) and
         `recall` (share of them that were said); NaN where the share is one of nothing.
     """
-    said, right, wanted, found = Counter(), Counter(), Counter(), Counter()
+    said, right, wanted, found = (Counter[str]() for _ in range(4))
     for caption, texts in zip(captions, references, strict=True):
         words = set(tokenize(caption))
         each = [set(tokenize(text)) for text in texts]

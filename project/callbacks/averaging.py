@@ -80,6 +80,7 @@ class WeightAverage(Callback):
         if not self._average or trainer.global_step == self._step or trainer.global_step % self.options.every:
             return
         self._step = trainer.global_step
+        assert self.options.decay is not None, "there is an average"
         decay = min(self.options.decay, (1 + self._updates) / (10 + self._updates))
         self._updates += 1
         live = dict(_averaged(pl_module))
@@ -119,7 +120,7 @@ class WeightAverage(Callback):
 def _averaged(module: LightningModule) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters()
     for name, part in module.named_modules():
-        if isinstance(part, _BatchNorm) and part.running_mean is not None:
+        if isinstance(part, _BatchNorm) and part.running_mean is not None and part.running_var is not None:
             yield f"{name}.running_mean", part.running_mean
             yield f"{name}.running_var", part.running_var
 

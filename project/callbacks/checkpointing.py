@@ -95,11 +95,12 @@ class SaveCheckpoints(Checkpoint):
         """Saves the best, and the last where a signal came during validation."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is None:
+        assert self.monitor is not None, "filled in"
+        metric = trainer.callback_metrics.get(self.monitor)
+        if metric is None:
             known = [name for name in trainer.callback_metrics if name.startswith("val/")]
             raise ConfigError(f"checkpoint.monitor: no metric '{self.monitor}'; {did_you_mean(self.monitor, known)}")
-        value = float(value)
+        value = float(metric)
         if math.isnan(value):
             return
         # of equal values the later: its learning rate was lower, and small sets have many ties
@@ -152,6 +153,7 @@ class SaveCheckpoints(Checkpoint):
 
     def _save(self, trainer: Trainer, which: Literal["best", "last"]) -> bool:
         """Whether it could be written; all processes save, or none."""
+        assert self.run is not None, "`RunRecord` has told it"
         path = self.run.checkpoints / f"{which}.ckpt"
         logged = written = False
         with _keeping(path):
@@ -164,9 +166,9 @@ class SaveCheckpoints(Checkpoint):
                 written = True
         return trainer.strategy.broadcast(written)
 
-    def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _export(self, trainer: Trainer, pl_module: Any) -> None:
         """What the task makes of its best checkpoint, beside it."""
-        if hasattr(pl_module, "exports") and trainer.is_global_zero:
+        if hasattr(pl_module, "exports") and trainer.is_global_zero and self.run is not None:
             exports = pl_module.exports(read_checkpoint(self.run.checkpoints / "best.ckpt"))
             for name, content in exports.items():
                 with _keeping(self.run.checkpoints / name) as path:

@@ -56,7 +56,8 @@ class ClassifierPictures(Pictures):
 
         if self._mistakes.columns is None:
             return
-        outcome, names = pl_module.outcome, pl_module.class_names
+        task: Any = pl_module
+        outcome, names = task.outcome, task.class_names
         figures = {
             "figures/reliability": reliability_figure(outcome.reliability),
             "figures/class_accuracy": class_figure(outcome.class_accuracy, names),
@@ -67,7 +68,7 @@ class ClassifierPictures(Pictures):
             ("images/mistakes", "Most confident mistakes", self._mistakes),
             ("images/unlikely", "Least probability of their own class", self._unlikely),
         ):
-            scores, images, *facts = (column.cpu() for column in kept.columns)
+            scores, images, *facts = (column.cpu() for column in kept.columns or [])
             labels = [
                 f"is {shortened(names[label], 11)}: {of_label:.2f}\nsaid {shortened(names[guess], 9)}: {confidence:.2f}"
                 for label, guess, confidence, of_label in zip(*(column.tolist() for column in facts), strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.optim import Optimizer
 
 from project.callbacks.pictures import summary_writer
 from project.runs.loggers import record_costs
+from project.runs.undeclared import is_logged
 
 
 class Gradients(Callback):
@@ -33,7 +36,7 @@ class Gradients(Callback):
         if step == self._step or not trainer.loggers or isinstance(trainer.strategy, FSDPStrategy):
             return
         self._step = step
-        if (step + 1) % trainer.log_every_n_steps == 0:
+        if is_logged(trainer, step + 1):
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             norm = get_total_norm(gradients).item()
             for logger in trainer.loggers:
@@ -54,6 +57,6 @@ class Gradients(Callback):
                     writer.add_histogram(f"{kind}/{name}", values.float(), step)
 
 
-def can_be_counted(values: Tensor | None) -> bool:
+def can_be_counted(values: Tensor | None) -> TypeGuard[Tensor]:
     """Whether there are numbers alone: a scaler's first gradients may be infinite."""
     return values is not None and values.numel() > 0 and bool(values.isfinite().all())

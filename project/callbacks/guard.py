@@ -17,6 +17,7 @@ from project.callbacks.nonfinite import ANOTHER, Origin, find_origin
 from project.errors import ConfigError, NonFiniteError
 from project.runs.directory import RunDirectory
 from project.runs.files import replacing
+from project.runs.undeclared import callbacks_of, data_of
 
 _NAMED = 8  # samples that a message names
 
@@ -81,7 +82,8 @@ class Guard(Callback):
             if [copy.shape for copy in self._copies] != [buffer.shape for buffer in self._buffers]:
                 self._copies = [torch.empty_like(buffer) for buffer in self._buffers]
             _copy(self._buffers, self._copies)
-            self._means = pl_module.training_means.copy()
+            task: Any = pl_module
+            self._means = task.training_means.copy()
         self._batches.append(batch)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -134,7 +136,7 @@ class Guard(Callback):
         trainer._signal_connector.received_sigterm = True
 
     @torch.no_grad()
-    def _restore(self, pl_module: LightningModule) -> None:
+    def _restore(self, pl_module: Any) -> None:
         _copy(self._copies, self._buffers)
         pl_module.training_means = self._means.copy()
 
@@ -152,7 +154,8 @@ class Guard(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Records how many updates were left out so far, where that is allowed."""
         if self.options.skip:
-            pl_module.record({"train/skipped_updates": float(self.skipped)})
+            task: Any = pl_module
+            task.record({"train/skipped_updates": float(self.skipped)})
 
     def state_dict(self) -> dict[str, Any]:
         """The budget is the run's, however often it is resumed."""
@@ -167,12 +170,12 @@ def _copy(source: list[Tensor], target: list[Tensor]) -> None:
     """All at once, those of each type."""
     for dtype in {tensor.dtype for tensor in source}:
         pairs = [(ours, theirs) for ours, theirs in zip(target, source, strict=True) if ours.dtype == dtype]
-        torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+        torch._foreach_copy_([ours for ours, _ in pairs], [theirs for _, theirs in pairs])
 
 
 def stopped_by_guard(trainer: Trainer) -> NonFiniteError | None:
     """Why a run was stopped, if a guard did it and not a signal."""
-    return next((c.error for c in trainer.callbacks if isinstance(c, Guard)), None)
+    return next((c.error for c in callbacks_of(trainer) if isinstance(c, Guard)), None)
 
 
 def _leave_out(optimizer: Optimizer) -> None:
@@ -187,7 +190,7 @@ def _names(trainer: Trainer, batch: Any, origin: Origin) -> list[str]:
     indices = batch.indices.tolist()
     if origin.rows is not None:
         indices = [indices[row] for row in origin.rows]
-    samples = trainer.datamodule.splits["train"]
+    samples = data_of(trainer).splits["train"]
     return [samples.name_of(index) for index in indices]
 
 

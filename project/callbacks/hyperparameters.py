@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.checkpointing import SaveCheckpoints
 from project.callbacks.pictures import latest_step, summary_writer
+from project.runs.undeclared import callbacks_of
 
 _TRAINER = (
     "max_epochs",
@@ -39,7 +40,7 @@ class Hyperparameters(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the best value so far; the checkpoint of this epoch's validation is saved by now."""
-        saver = next((c for c in trainer.callbacks if isinstance(c, SaveCheckpoints)), None)
+        saver = next((c for c in callbacks_of(trainer) if isinstance(c, SaveCheckpoints)), None)
         writer = summary_writer(trainer)
         if saver is not None and saver.best_value is not None and writer is not None:
             writer.add_scalar(f"best/{saver.monitor}", saver.best_value, latest_step(trainer))
@@ -57,7 +58,8 @@ class Hyperparameters(Callback):
         if (writer := summary_writer(trainer)) is not None:
             from torch.utils.tensorboard.summary import hparams
 
-            writer.file_writer.add_summary(hparams(flat_options(self.config), {})[part])
+            file_writer: Any = writer.file_writer
+            file_writer.add_summary(hparams(flat_options(self.config), {})[part])
 
 
 def flat_options(config: dict[str, Any]) -> dict[str, Any]:

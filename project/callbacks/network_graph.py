@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -22,8 +23,9 @@ class NetworkGraph(Callback):
         """Traces it."""
         if (writer := summary_writer(trainer)) is None:
             return
-        network = copy.deepcopy(pl_module.network).float().cpu().eval()
-        inputs: tuple[Tensor, ...] = (torch.zeros(1, 3, pl_module.image_size, pl_module.image_size),)
+        task: Any = pl_module
+        network = copy.deepcopy(task.network).float().cpu().eval()
+        inputs: tuple[Tensor, ...] = (torch.zeros(1, 3, task.image_size, task.image_size),)
         if hasattr(network, "decoders"):
             network, inputs = Captioning(network), (*inputs, torch.zeros(1, 1, 2, dtype=torch.int64))
         with torch.no_grad(), warnings.catch_warnings():
@@ -34,7 +36,7 @@ class NetworkGraph(Callback):
 class Captioning(nn.Module):
     """A captioner's network as one function."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 

@@ -24,7 +24,7 @@ class Origin(NamedTuple):
     """Which samples of the batch have it there, where not all do."""
 
 
-def find_origin(task: LightningModule, batch: Any) -> Origin:
+def find_origin(task: Any, batch: Any) -> Origin:
     """Runs the training step once more, and looks at what each module takes and gives, and then at the gradients.
 
     Gradients, random state and batch-norm statistics are left as they are; other buffers may change.

@@ -127,7 +127,7 @@ class Pictures(Callback, ABC):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if (writer := summary_writer(trainer)) is not None:
+        if self._undrawn_step is not None and (writer := summary_writer(trainer)) is not None:
             with self.time.drawing():
                 self.draw(pl_module, writer, self._undrawn_step)
         self._undrawn_step = None

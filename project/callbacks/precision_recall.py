@@ -83,18 +83,19 @@ class PrecisionRecall(Pictures):
         positive, negative = self._counts.compute()
         _add_curve(writer, "precision_recall/all", positive.sum(0), negative.sum(0), step)
         if len(positive) <= _CURVES:
-            for name, *counts in zip(pl_module.class_names, positive, negative, strict=True):
-                _add_curve(writer, f"precision_recall/{name}", *counts, step)
+            names: list[str] = getattr(pl_module, "class_names", [])
+            for name, of_class, of_others in zip(names, positive, negative, strict=True):
+                _add_curve(writer, f"precision_recall/{name}", of_class, of_others, step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws what the last validation found, and the worst of many classes."""
         super().on_train_end(trainer, pl_module)
-        writer = summary_writer(trainer)
-        if writer is None or self._counts is None or len(pl_module.class_names) <= _CURVES:
+        writer, names = summary_writer(trainer), getattr(pl_module, "class_names", [])
+        if writer is None or self._counts is None or len(names) <= _CURVES:
             return
         positive, negative = self._counts.compute()
         for place in average_precision(positive, negative).argsort()[:_CURVES].tolist():
-            tag = f"precision_recall/{pl_module.class_names[place]}"
+            tag = f"precision_recall/{names[place]}"
             _add_curve(writer, tag, positive[place], negative[place], latest_step(trainer))
 
 

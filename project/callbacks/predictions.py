@@ -28,11 +28,11 @@ class WritePredictions(Callback):
     gallery alone.
 
     Args:
-        run: the run's directory.
+        run: the run's directory; processes but the first learn of it from `RunRecord`.
         inputs: the image files, in the order of the loader's indices.
     """
 
-    def __init__(self, run: RunDirectory, inputs: list[Path]) -> None:
+    def __init__(self, run: RunDirectory | None, inputs: list[Path]) -> None:
         self.run = run
         self.inputs = inputs
 
@@ -41,7 +41,7 @@ class WritePredictions(Callback):
         self._share = open(self._share_path(trainer.global_rank), "w")  # noqa: SIM115  closed by a later hook
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Adds a batch, given as the inputs' indices and the answer to each; a signal ends it here."""
         indices, answers = outputs
@@ -58,9 +58,9 @@ class WritePredictions(Callback):
             return
         shares = [self._share_path(rank) for rank in range(trainer.world_size)]
         try:
-            _write_lines(self.run.path / PREDICTIONS, _public(_rows(shares)))
+            _write_lines(self._path / PREDICTIONS, _public(_rows(shares)))
             heading = f"{len(self.inputs)} predictions"
-            write_gallery(self.run.path / "index.html", map(_tile, _rows(shares)), heading, f"{self.run.path}")
+            write_gallery(self._path / "index.html", map(_tile, _rows(shares)), heading, f"{self._path}")
         finally:
             self._remove_shares(shares)
 
@@ -70,8 +70,13 @@ class WritePredictions(Callback):
             self._share.close()
             self._remove_shares([self._share_path(trainer.global_rank)])
 
+    @property
+    def _path(self) -> Path:
+        assert self.run is not None, "`RunRecord` has told it"
+        return self.run.path
+
     def _share_path(self, rank: int) -> Path:
-        return self.run.path / f".{PREDICTIONS}.{rank}"
+        return self._path / f".{PREDICTIONS}.{rank}"
 
     @staticmethod
     def _remove_shares(shares: list[Path]) -> None:

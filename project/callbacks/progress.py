@@ -100,7 +100,7 @@ class Bar(ProgressBar):
         self._bars[name] = self._progress.add_task(what, total=length, metrics="")
 
     def _advance(self, name: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        if name not in self._bars:
+        if self._progress is None or name not in self._bars:
             return
         bar = self._bars[name]
         self._progress.advance(bar)
@@ -115,7 +115,7 @@ class Bar(ProgressBar):
         return "  ".join(f"{name} {value}" for name, value in shown.items())
 
     def _end(self, name: str) -> None:
-        if name in self._bars:
+        if self._progress is not None and name in self._bars:
             self._progress.remove_task(self._bars.pop(name))
 
     def _stop(self) -> None:
@@ -152,7 +152,7 @@ class EpochLines(Callback):
         self._print(pl_module)
 
     @rank_zero_only
-    def _print(self, pl_module: LightningModule) -> None:
+    def _print(self, pl_module: Any) -> None:
         if self._pending:
             shown = [f"{name} {pl_module.results[name]:.4f}" for name in _SHOWN if name in pl_module.results]
             print("  ".join([self._pending, *shown]), flush=True)  # above a bar, where there is one

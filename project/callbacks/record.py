@@ -7,7 +7,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.guard import stopped_by_guard
-from project.runs.directory import RunDirectory, write_atomically
+from project.runs.directory import RunDirectory
+from project.runs.files import write_atomically
+from project.runs.undeclared import callbacks_of, data_of
 
 
 class RunRecord(Callback):
@@ -25,7 +27,7 @@ class RunRecord(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tells the other processes where the first one writes, whatever launched them."""
-        for callback in trainer.callbacks:
+        for callback in callbacks_of(trainer):
             if hasattr(callback, "run"):
                 callback.run = trainer.strategy.broadcast(callback.run)
         self._writes = trainer.is_global_zero
@@ -40,8 +42,8 @@ class RunRecord(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lists the training files that could not be read so far."""
-        skipped = getattr(trainer.datamodule, "skipped_images", [])
-        if self._writes and skipped:
+        skipped = getattr(data_of(trainer), "skipped_images", [])
+        if self._writes and skipped and self.run is not None:
             target = self.run.path / "skipped_images.txt"
             if not target.exists():
                 print(f"skipped {len(skipped)} unreadable training images, listed in {target}")
@@ -58,5 +60,5 @@ class RunRecord(Callback):
             self._write_status("failed" if failed else "interrupted")
 
     def _write_status(self, status: str) -> None:
-        if self._writes:
+        if self._writes and self.run is not None:
             self.run.write_status(status)

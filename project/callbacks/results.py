@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from project.runs.directory import RunDirectory, write_atomically
+from project.runs.directory import RunDirectory
+from project.runs.files import write_atomically
 
 
 class WriteResults(Callback):
@@ -17,11 +20,11 @@ class WriteResults(Callback):
     What `test` found is shown in the run's TensorBoard, too, so that its table of runs has it.
 
     Args:
-        run: where.
+        run: where; processes but the first learn of it from `RunRecord`.
         steps: how many the network was trained for.
     """
 
-    def __init__(self, run: RunDirectory, steps: int) -> None:
+    def __init__(self, run: RunDirectory | None, steps: int) -> None:
         self.run = run
         self.steps = steps
 
@@ -29,25 +32,31 @@ class WriteResults(Callback):
         """Writes `test_metrics.json`, and shows the same."""
         self._write(trainer, pl_module, "test")
         if trainer.is_global_zero:
-            self._show(pl_module.results)
+            task: Any = pl_module
+            self._show(task.results)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes `validate_metrics.json`, for the command `validate` alone."""
         if trainer.state.fn == "validate":
             self._write(trainer, pl_module, "validate")
 
+    @property
+    def _path(self) -> Path:
+        assert self.run is not None, "`RunRecord` has told it"
+        return self.run.path
+
     def _show(self, results: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self.run.path)) as writer:
+        with SummaryWriter(str(self._path)) as writer:
             for name, value in results.items():
                 if "/class_accuracy/" not in name:  # of a thousand classes a thousand curves of one point
                     writer.add_scalar(name, value, max(self.steps - 1, 0))
 
-    def _write(self, trainer: Trainer, pl_module: LightningModule, verb: str) -> None:
+    def _write(self, trainer: Trainer, pl_module: Any, verb: str) -> None:
         if not trainer.is_global_zero:
             return
-        write_atomically(self.run.path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
+        write_atomically(self._path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             text = io.StringIO()
@@ -56,4 +65,4 @@ class WriteResults(Callback):
             writer.writerows(
                 [name, *row] for name, row in zip(pl_module.class_names, outcome.confusion.tolist(), strict=True)
             )
-            write_atomically(self.run.path / f"{verb}_confusion.csv", text.getvalue())
+            write_atomically(self._path / f"{verb}_confusion.csv", text.getvalue())

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.pictures import latest_step
 from project.runs.loggers import record_costs
+from project.runs.undeclared import is_logged
 
 _GIB = 2**30
 
@@ -43,7 +44,7 @@ class Speed(Callback):
         self._busy += self._lap()
         self._images += len(batch.images) * trainer.world_size
         # of a step that is logged the loss was waited for, so the clock is right also where a GPU works on its own
-        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step and is_logged(trainer, trainer.global_step):
             self._record(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

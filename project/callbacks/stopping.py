@@ -32,8 +32,10 @@ class StopTogether(Callback):
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False
         if trainer.world_size > 1:
-            trainer._signal_connector._sigterm_notifier_fn = self._note
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+            signals: Any = trainer._signal_connector
+            loop: Any = trainer.fit_loop.epoch_loop
+            signals._sigterm_notifier_fn = self._note
+            loop._broadcast_sigterm_tensor = lambda: None
 
     def _note(self, *_: Any) -> None:
         self._asked = True
@@ -50,7 +52,7 @@ class StopTogether(Callback):
         """Agrees on what came during validation."""
         self._agree(trainer)
 
-    def _begin(self, trainer: Trainer, batches: list[int]) -> None:
+    def _begin(self, trainer: Trainer, batches: list[int | float]) -> None:
         if trainer.world_size > 1:
             signals = trainer._signal_connector
             # Lightning would stop after a batch that is not this process's last, and may be another's

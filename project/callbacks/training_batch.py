@@ -49,7 +49,7 @@ class TrainingBatch(Callback):
             writer.add_image("images/training_batch", to_pixels(figure), trainer.global_step, dataformats="HWC")
 
 
-def _labels(pl_module: LightningModule, batch: Any) -> list[str]:
+def _labels(pl_module: Any, batch: Any) -> list[str]:
     names = [
         textwrap.shorten(pl_module.class_names[label], _COLUMNS, placeholder="…") for label in _first(batch.labels)
     ]
@@ -64,7 +64,7 @@ def _first(column: Tensor) -> list[Any]:
     return column[:_COUNT].tolist()
 
 
-def _captions(pl_module: LightningModule, batch: Any) -> list[str]:
+def _captions(pl_module: Any, batch: Any) -> list[str]:
     """The first caption of each image, in the words that the network knows."""
     texts = [" ".join(pl_module.vocabulary.decode(words)) for words in _first(batch.tokens[:, 0])]
     return ["\n".join(textwrap.wrap(text, _COLUMNS, max_lines=3, placeholder="…")) for text in texts]

@@ -86,7 +86,8 @@ def explain(message: str, root_options: Iterable[str]) -> str:
 def _parameters(section: str) -> set[str]:
     names: set[str] = set()
     for cls in _all_classes(section):
-        names |= inspect.signature(cls.__init__).parameters.keys() - {"self", "args", "kwargs", "options", "params"}
+        constructor = cls.__init__  # type: ignore[misc]  # it is looked at, not called
+        names |= inspect.signature(constructor).parameters.keys() - {"self", "args", "kwargs", "options", "params"}
     return names
 
 

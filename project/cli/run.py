@@ -29,6 +29,7 @@ from project.callbacks.watching import watching_callbacks
 from project.cli.command import Command, read_command
 from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
+from project.data import ImageDataModule
 from project.data.base import find_inputs
 from project.errors import CheckpointError, ConfigError, RunError, UserError
 from project.runs.checkpoints import AtomicCheckpointIO
@@ -39,6 +40,7 @@ from project.runs.precision import check_precision
 from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
+from project.runs.undeclared import callbacks_of
 from project.tasks import Task
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,7 +57,8 @@ def run_command(args: list[str]) -> None:
         try:
             _run(read_command(args))
         except SIGTERMException:
-            if rank_zero_only.rank:  # the first process's status is the run's, unless Lightning kills it for another's
+            # the first process's status is the run's, unless Lightning kills it for another's
+            if getattr(rank_zero_only, "rank", 0):
                 return
             raise SystemExit(INTERRUPT_STATUS if interrupts.count else SIGTERM_STATUS) from None
         except RuntimeError as error:
@@ -178,7 +181,8 @@ def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
     A new run's own; the checkpoint's, unless another root is given; none in a `fast_dev_run`.
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
-    is_first = rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"  # before there is a Trainer to ask
+    # before there is a Trainer to ask
+    is_first = getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
     if command.config.trainer.fast_dev_run or not is_first:
         return None, False
     resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
@@ -191,7 +195,7 @@ def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
     return RunDirectory.create(command.root, command.name), True
 
 
-def _describe(command: Command, run: RunDirectory, data: LightningDataModule) -> None:
+def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> None:
     if command.verb == "fit" or not (run.path / "config.yaml").exists():
         run.write_config(command.dump())
     fingerprint = data.fingerprint() if command.verb != "predict" else {"predict": data.predict}
@@ -277,7 +281,8 @@ def _set_length(options: dict[str, Any], objects: Namespace) -> None:
 
 
 def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
-    saver = next((c for c in trainer.callbacks if isinstance(c, SaveCheckpoints)), None)
+    saver = next((c for c in callbacks_of(trainer) if isinstance(c, SaveCheckpoints)), None)
     if saver and saver.best_value is not None:
         print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
-    print(closing(trainer.lightning_module, run, command.verb), f"run: {run.path}", sep="\n", flush=True)
+    task: Any = trainer.lightning_module
+    print(closing(task, run, command.verb), f"run: {run.path}", sep="\n", flush=True)

@@ -7,17 +7,18 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from project.data import ImageDataModule
 from project.data.captions.base import CaptionDataModule
+from project.data.samples import Split
 from project.runs.directory import RunDirectory
 from project.tasks import Task
 
-_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+_SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
 def opening(task: Task, data: LightningDataModule, trainer: Trainer, run: RunDirectory, verb: str) -> str:
     """What is about to run: data, network, device, and where to watch it."""
     lines = {}
     if verb == "predict":
-        lines["images"] = str(data.predict)
+        lines["images"] = str(getattr(data, "predict", None))
     elif isinstance(data, ImageDataModule):  # of another the project knows nothing
         lines["data"] = _data(data)
     lines |= {"network": _network(task), "device": _device(trainer)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.data.augmentation import Augmentation
@@ -56,6 +56,8 @@ class ImageDataModule(LightningDataModule):
         predict: a folder, a file or a glob pattern of images to predict on.
         seed: of order and augmentation; the command line links it to `--seed`.
     """
+
+    trainer: Trainer  # nothing here is called without one, but for `prepare_data`
 
     def __init__(
         self,
@@ -118,14 +120,14 @@ class ImageDataModule(LightningDataModule):
         """The K classes, in the order of their labels."""
         raise ConfigError("data: ImageDataModule alone has no data set; name one, such as data.class_path: ImageFolder")
 
-    def load_splits(self) -> dict[Split, Samples]:
+    def load_splits(self) -> Mapping[Split, Samples]:
         """The splits that the set brings: `train`, and `val` and `test` where it has them."""
         raise ConfigError("data: ImageDataModule alone has no data set; name one, such as data.class_path: ImageFolder")
 
     # ---- what follows from it
 
     @cached_property
-    def splits(self) -> dict[Split, Samples]:
+    def splits(self) -> Mapping[Split, Samples]:
         """`train` and `val`, the latter held out of the former where need be, and `test` if it is labelled."""
         splits = dict(self.load_splits())
         if "val" not in splits:
@@ -225,7 +227,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented."""
-        overfitting = self.trainer.overfit_batches > 0
+        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
         return self._loader("train", EvaluationOrder if overfitting else TrainingOrder)
 
     def val_dataloader(self) -> Loader:
@@ -240,7 +242,7 @@ class ImageDataModule(LightningDataModule):
         """The files that `predict` names, brought to the size that the network was trained on."""
         paths = find_inputs(self.predict)
         samples = Samples(paths, np.zeros(len(paths), np.int64), "predict")
-        task = self.trainer.lightning_module
+        task: Any = self.trainer.lightning_module
         order = self._evaluation_order(len(paths), min(self.eval_batch_size, 64))
         workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
         return self._kept(
@@ -280,8 +282,9 @@ class ImageDataModule(LightningDataModule):
     # ---- how
 
     @staticmethod
-    def _needed(stage: str) -> tuple[Split, ...]:
-        return {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
+    def _needed(stage: str | None) -> tuple[Split, ...]:
+        needed: dict[str | None, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",)}
+        return needed.get(stage, ("test",))
 
     def _store(self, split: Split) -> Store:
         split = split if split in self.splits else "val"

@@ -20,7 +20,7 @@ from project.errors import DataError
 try:
     import fcntl
 except ImportError:  # Windows, where processes that start at once may both download
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # and nothing takes it for a module
 
 
 class DownloadedImages(ImageDataModule, ABC):

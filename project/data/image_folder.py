@@ -57,8 +57,8 @@ class ImageFolder(ImageDataModule):
                 if split not in found and (self.root / name).is_dir():
                     found[split] = self.root / name
         if found and "train" not in found:
-            names = ", ".join(folder.name for folder in found.values())
-            raise DataError(f"data.root: {self.root}: has {names} but no 'train'; name the training folder so")
+            others = ", ".join(folder.name for folder in found.values())
+            raise DataError(f"data.root: {self.root}: has {others} but no 'train'; name the training folder so")
         return found if "train" in found else {}
 
     def load_splits(self) -> dict[Split, Samples]:

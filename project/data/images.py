@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from project.errors import DataError
 
@@ -57,9 +57,8 @@ def open_rgb(path: Path, draft_size: int | None = None) -> Image.Image:
             if draft_size is not None:
                 image.draft(None, (2 * draft_size, 2 * draft_size))
             image.load()
-            if image.mode == "I" and image.format == "PPM":  # Pillow's mode for 16-bit PGM
-                image = _upper_bits(image)
-            return to_rgb(ImageOps.exif_transpose(image))
+            deep = image.mode == "I" and image.format == "PPM"  # Pillow's mode for 16-bit PGM
+            return to_rgb(ImageOps.exif_transpose(_upper_bits(image) if deep else image))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except DataError as error:
@@ -67,7 +66,7 @@ def open_rgb(path: Path, draft_size: int | None = None) -> Image.Image:
     except Exception as error:  # decoders raise anything on damaged bytes: OSError, SyntaxError, struct.error, ...
         if os.path.isfile(path) and os.path.getsize(path) == 0:
             raise DataError(f"{path}: the file is empty (0 bytes); remove or replace it") from None
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else f"damaged: {error}"
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else f"damaged: {error}"
         raise DataError(f"{path}: cannot be read ({reason}); remove or replace it") from None
 
 
@@ -115,7 +114,7 @@ def load_square(path: Path, size: int, crop: float = 1.0) -> np.ndarray:
     return to_square(open_rgb(path, draft_size=math.ceil(size / crop)), size, crop)
 
 
-def shorter_sides(paths: list[Path]) -> Iterator[int]:
+def shorter_sides(paths: Iterable[Path]) -> Iterator[int]:
     """The shorter side of each readable image, in pixels, from the file's header alone."""
     for path in paths:
         try:

@@ -97,11 +97,12 @@ class ResidentLoader(Loader):
         positions = index_of(views)
         if self.indices is not None:  # some files were left out
             views = views - positions + self.indices[positions]
-        device, plan = self.images.device, None
+        device = self.images.device
         # the whole epoch's plan crosses to the device at once, so that no step waits for a copy
         rows = torch.from_numpy(positions).to(device)
         indices = rows if self.indices is None else torch.from_numpy(index_of(views)).to(device)
         if self.augmentation:
+            assert isinstance(self.order, TrainingOrder), "what is evaluated is shown as it is"
             plan = self.augmentation.plan(self.seed, self.order.epoch, views, self.images.shape[1]).to(device)
         first = 0
         for size in map(len, batches):
@@ -173,7 +174,7 @@ class StreamingLoader(Loader):
         self.skipped: dict[int, str] = {}
         self._keyed = _KeyedBatches(order)
         self._iterator: Iterator[tuple[Streamed | None, dict[int, str]]] | None = None
-        self._loader: DataLoader | None = DataLoader(
+        self._loader: DataLoader[Any] | None = DataLoader(
             _Files(samples, size, center_crop, seed, augmentation),
             batch_sampler=self._keyed,
             num_workers=num_workers,
@@ -191,6 +192,7 @@ class StreamingLoader(Loader):
     def _batches(self, start: int) -> Iterator[Streamed]:
         self._keyed.start = start
         # the only reference to the workers' iterator, so that `close` ends them in mid-epoch too
+        assert self._loader is not None, "closed"
         self._iterator = iter(self._loader)
         while (item := next(self._iterator, None)) is not None:
             batch, errors = item
@@ -202,6 +204,10 @@ class StreamingLoader(Loader):
                     f"{self.split} split: none of a whole batch of {len(errors)} images can be read: {errors.popitem()[1]}"
                 )
             yield batch
+
+
+_Item = tuple[np.ndarray | None, int, int, int | None, str]
+"""One file: pixels, label, view, epoch where it is augmented, and what is wrong with it."""
 
 
 class _KeyedBatches:
@@ -220,7 +226,7 @@ class _KeyedBatches:
             yield [(epoch, int(view)) for view in views]
 
 
-class _Files(Dataset):
+class _Files(Dataset[_Item]):
     """Decodes one file; an unreadable one is returned as its message, since worker processes garble exceptions."""
 
     def __init__(self, samples: Samples, size: int, crop: float, seed: int, augmentation: Augmentation | None) -> None:
@@ -232,7 +238,7 @@ class _Files(Dataset):
         self.seed = seed
         self.augmentation = augmentation
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray | None, int, int, int | None, str]:
+    def __getitem__(self, key: tuple[int, int]) -> _Item:
         epoch, view = key
         index = int(index_of(np.int64(view)))
         try:
@@ -272,7 +278,7 @@ def random_box(height: int, width: int, min_area: float, draws: np.ndarray) -> t
     return top, left, box_height, box_width
 
 
-def _collate(items: list[tuple]) -> tuple[Streamed | None, dict[int, str]]:
+def _collate(items: list[_Item]) -> tuple[Streamed | None, dict[int, str]]:
     errors = {int(index_of(np.int64(view))): message for _, _, view, _, message in items if message}
     good = [item for item in items if not item[-1]]
     if not good:

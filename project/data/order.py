@@ -8,6 +8,7 @@ sample is its index.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from project.errors import DataError
 
 REPETITION_BIT = 40
 _INDEX_MASK = (1 << REPETITION_BIT) - 1
+_Views = TypeVar("_Views", np.ndarray, np.int64)
 
 
-def index_of(views: np.ndarray) -> np.ndarray:
-    """The samples that `views` show, (B,) int64."""
+def index_of(views: _Views) -> _Views:
+    """The samples that `views` show, (B,) int64, or the one that a view shows."""
     return views & _INDEX_MASK
 
 
@@ -95,6 +97,7 @@ class TrainingOrder:
 
     def _balanced(self, order: np.ndarray) -> np.ndarray:
         """`length` views with the classes' shares set; `order` says which samples of a class come first."""
+        assert self.labels is not None
         counts = np.bincount(self.labels)
         shares = np.where(counts > 0, counts.astype(float) ** (1 - self.balance), 0.0)
         edges = self.length * np.cumsum(shares) / shares.sum()

@@ -63,7 +63,7 @@ class Samples:
 
     def take(self, indices: np.ndarray, split: Split) -> Samples:
         """The samples at `indices`, as a split of that name."""
-        images = self.images[indices] if self.in_memory else Paths(self.images[i] for i in indices)
+        images = self.images[indices] if isinstance(self.images, np.ndarray) else Paths(self.images[i] for i in indices)
         return Samples(images, self.labels[indices], split)
 
     @property
@@ -85,8 +85,8 @@ class Samples:
     def fingerprint(self) -> str:
         """Tells one data set from another: of pixels and labels in memory, of paths, sizes and labels on disk."""
         digest = hashlib.sha256(self.labels.tobytes())
-        if self.in_memory:
-            digest.update(np.ascontiguousarray(self.images))
+        if isinstance(self.images, np.ndarray):
+            digest.update(np.ascontiguousarray(self.images).data)
         else:
             for key, path in zip(self.keys(), self.images, strict=True):
                 digest.update(os.fsencode(key) + f"\0{_size(path)}\n".encode())

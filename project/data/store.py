@@ -57,7 +57,7 @@ def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool, cr
         DataError: a file cannot be read and `skip_bad` is false, or none can.
     """
     labels = torch.from_numpy(samples.labels)
-    if samples.in_memory:
+    if isinstance(samples.images, np.ndarray):
         squares = [to_square(to_rgb(Image.fromarray(image)), size, crop) for image in samples.images]
         return Store(torch.from_numpy(np.stack(squares)), labels, [])
     cached = cache_dir / f"{_key(samples, size, skip_bad, crop)}.npy"

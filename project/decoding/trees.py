@@ -31,7 +31,12 @@ def tree_map(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
 def tree_tensors(tree: Tree) -> Iterator[Tensor]:
     """Every tensor of a tree, in order."""
     found: list[Tensor] = []
-    tree_map(lambda tensor: found.append(tensor) or tensor, tree)
+
+    def find(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    tree_map(find, tree)
     return iter(found)
 
 

@@ -37,4 +37,4 @@ def _kernel(features: Tensor, gamma: float, order: int) -> Tensor:
     features = unit(features)
     cosines = features @ features.T
     terms = [(2 * gamma) ** p / math.factorial(p) * cosines**p for p in range(1, order + 1)]
-    return math.exp(-2 * gamma) * (1 + sum(terms))
+    return math.exp(-2 * gamma) * (1 + sum(terms, features.new_zeros(())))

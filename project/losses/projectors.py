@@ -7,11 +7,13 @@ Shapes: B images, C channels, h × w the size of a map.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-def shrunk(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def shrunk(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Averaged down to `size` along whichever side is larger, (B, C, h', w')."""
     wanted = min(maps.shape[2], size[0]), min(maps.shape[3], size[1])
     return maps if tuple(maps.shape[2:]) == wanted else functional.adaptive_avg_pool2d(maps, wanted)
@@ -19,7 +21,7 @@ def shrunk(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def same_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Both maps at the size of the smaller, side by side."""
-    return shrunk(a, tuple(b.shape[2:])), shrunk(b, tuple(a.shape[2:]))
+    return shrunk(a, b.shape[2:]), shrunk(b, a.shape[2:])
 
 
 def in_dtype_of(module: nn.Module, x: Tensor) -> Tensor:

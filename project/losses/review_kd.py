@@ -70,13 +70,14 @@ class Fusion(nn.Module):
         self.enter = conv_norm(channels_in, middle)
         self.attention = None if first else nn.Conv2d(2 * middle, 2, 1)
         self.leave = conv_norm(middle, channels_out, 3)
-        for conv in (self.enter[0], self.leave[0]):
-            nn.init.kaiming_uniform_(conv.weight, a=1)  # as published
+        for block in (self.enter, self.leave):
+            nn.init.kaiming_uniform_(block.get_parameter("0.weight"), a=1)  # as published
 
     def forward(self, maps: Tensor, carried: Tensor | None, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """What is compared with the teacher, and what goes to the stage before, both at `size`."""
         fused = self.enter(in_dtype_of(self, maps))
         if self.attention is not None:
+            assert carried is not None, "only the first has none"
             carried = _resized(carried, tuple(fused.shape[2:]))
             share = self.attention(torch.cat([fused, carried], dim=1)).sigmoid()
             fused = fused * share[:, :1] + carried * share[:, 1:]
@@ -99,11 +100,11 @@ def hierarchical(student: Tensor, teacher: Tensor) -> Tensor:
     for side in (4, 2, 1):
         if side < max(student.shape[2:]):
             weight /= 2
-            size = tuple(min(side, full) for full in student.shape[2:])
+            size = min(side, student.shape[2]), min(side, student.shape[3])
             pooled = functional.adaptive_avg_pool2d(student - teacher, size)  # averaging is linear
             loss, total = loss + weight * pooled.square().mean(), total + weight
     return loss / total
 
 
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return maps if tuple(maps.shape[2:]) == size else functional.interpolate(maps, size, mode="nearest")

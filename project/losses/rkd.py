@@ -5,6 +5,8 @@ Shapes: B images, D features, V vertices at a time.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -33,8 +35,8 @@ def rkd(student_features: Tensor, teacher_features: Tensor, distance: float = 25
     teacher_features = teacher_features.detach()
     loss = student_features.new_zeros(())
     if distance:
-        pairs = _distances(student_features), _distances(teacher_features)
-        loss = loss + distance * functional.smooth_l1_loss(*pairs)
+        ours, theirs = _distances(student_features), _distances(teacher_features)
+        loss = loss + distance * functional.smooth_l1_loss(ours, theirs)
     if angle:
         loss = loss + angle * _angles_apart(student_features, teacher_features)
     return loss
@@ -56,14 +58,16 @@ def _angles_apart(student: Tensor, teacher: Tensor) -> Tensor:
     if len(chunks) == 1:
         return _angles_at(chunks[0], student, teacher) / count**3
     # computed again in going backwards, instead of kept
-    again = {"use_reentrant": False, "preserve_rng_state": False}
-    return sum(checkpoint(_angles_at, chunk, student, teacher, **again) for chunk in chunks) / count**3
+    again = partial(checkpoint, _angles_at, use_reentrant=False, preserve_rng_state=False)
+    return sum((again(chunk, student, teacher) for chunk in chunks), student.new_zeros(())) / count**3
 
 
 def _angles_at(vertices: Tensor, student: Tensor, teacher: Tensor) -> Tensor:
     """The sum over the triangles with one of these vertices, (V,), in the middle."""
-    cosines = []
-    for features in (student, teacher):
-        sides = unit(features - features[vertices, None])  # (V, B, D)
-        cosines.append(sides @ sides.mT)
-    return functional.smooth_l1_loss(*cosines, reduction="sum")
+    return functional.smooth_l1_loss(_cosines(vertices, student), _cosines(vertices, teacher), reduction="sum")
+
+
+def _cosines(vertices: Tensor, features: Tensor) -> Tensor:
+    """(V, B, B)."""
+    sides = unit(features - features[vertices, None])  # (V, B, D)
+    return sides @ sides.mT

@@ -65,7 +65,7 @@ class SimKD(nn.Module):
             teacher_map: (B, C', h', w') float; the larger map is averaged down to the smaller.
         """
         projected = self._projected(student_map)
-        return mean_square(projected, shrunk(teacher_map, tuple(projected.shape[2:])))
+        return mean_square(projected, shrunk(teacher_map, projected.shape[2:]))
 
     def logits(self, student_map: Tensor) -> Tensor:
         """What the teacher's classifier says of the student's map (B, C, h, w): (B, K), with gradient to the student.

@@ -20,7 +20,7 @@ from project.metrics.sums import Sums
 class Bins(NamedTuple):
     """A reliability diagram (Guo et al. 2017, figure 1), each (M,): NaN where a bin holds nothing."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # nobody asks for the tuple's own
     confidence: Tensor
     """Mean of the bin's top probabilities, 0..1."""
     accuracy: Tensor

@@ -5,10 +5,10 @@ Shapes: B images, K classes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
@@ -30,8 +30,8 @@ def classification_metrics(num_classes: int) -> MetricCollection:
     predictions are left out of the macro means, as torchmetrics does; scikit-learn counts them as zero.
     """
     # without validation of the inputs, which would wait for the device at every batch
-    options = {"num_classes": num_classes, "validate_args": False}
-    metrics = {
+    options: dict[str, Any] = {"num_classes": num_classes, "validate_args": False}
+    metrics: dict[str, Metric | MetricCollection] = {
         "accuracy": MulticlassAccuracy(average="micro", **options),
         "precision": MulticlassPrecision(average="macro", **options),
         "recall": MulticlassRecall(average="macro", **options),
@@ -128,4 +128,5 @@ class SplitScores(nn.Module):
     def reset(self) -> None:
         """Forgets everything, for a new epoch."""
         for metric in self.children():
+            assert isinstance(metric, Metric | MetricCollection)
             metric.reset()

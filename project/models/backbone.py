@@ -93,4 +93,4 @@ class Backbone(nn.Module):
         weight = self.head.weight
         outputs = self.eval().forward_stages(weight.new_zeros(1, 3, image_size, image_size))
         self.train(was_training)
-        return {name: tuple(output.shape[1:]) for name, output in outputs.items()}
+        return {name: (output.shape[1], output.shape[2], output.shape[3]) for name, output in outputs.items()}

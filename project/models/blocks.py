@@ -19,9 +19,11 @@ def conv_norm(
     return [conv, nn.BatchNorm2d(channels_out)]
 
 
-def conv_norm_relu(channels_in: int, channels_out: int, kernel: int = 3, **options: int) -> list[nn.Module]:
-    """A padded convolution, its batch norm and a ReLU; `options` are those of `conv_norm`."""
-    return [*conv_norm(channels_in, channels_out, kernel, **options), nn.ReLU()]
+def conv_norm_relu(
+    channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1, groups: int = 1, bias: bool = False
+) -> list[nn.Module]:
+    """A padded convolution, its batch norm and a ReLU."""
+    return [*conv_norm(channels_in, channels_out, kernel, stride, groups, bias), nn.ReLU()]
 
 
 def global_pool() -> nn.Sequential:

@@ -22,6 +22,9 @@ class Normalize(nn.Module):
         ConfigError: there are not three of each, or a deviation is not above zero.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, mean: list[float], std: list[float]) -> None:
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:

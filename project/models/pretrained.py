@@ -16,7 +16,7 @@ from torchvision.models import WeightsEnum
 from project.errors import ConfigError, did_you_mean
 from project.models import BACKBONES
 from project.models.backbone import Backbone
-from project.models.timm_models import timm_info, timm_state
+from project.models.timm_models import TimmBackbone, timm_info, timm_state
 from project.models.torchvision_models import TORCHVISION_NAMES, assemble, family_of, original_model
 
 
@@ -63,6 +63,7 @@ def load_pretrained(backbone: Backbone, name: str, weights: str) -> Pretrained:
         ConfigError: there are no such weights, or they cannot be downloaded.
     """
     if name.startswith("timm/"):
+        assert isinstance(backbone, TimmBackbone)
         title, state = timm_state(backbone, name.removeprefix("timm/"), weights)
     else:
         title, state = _load_torchvision(name, weights)

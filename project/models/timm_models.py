@@ -23,7 +23,7 @@ class TimmBackbone(Backbone):
         arguments: what it was made with, but the number of classes.
     """
 
-    def __init__(self, model: nn.Module, arguments: dict[str, Any]) -> None:
+    def __init__(self, model: Any, arguments: dict[str, Any]) -> None:
         head = model.get_classifier()
         model.reset_classifier(0)
         super().__init__({"trunk": _Trunk(model)}, _Pool(model), head.in_features, head.out_features, head)
@@ -31,14 +31,14 @@ class TimmBackbone(Backbone):
 
     def as_map(self, x: Tensor) -> Tensor:
         """What the trunk gives, (B, C, h, w), (B, h, w, C) or tokens (B, prefix + N, C), as (B, C, h, w)."""
-        model = self.stages["trunk"].model
+        model: Any = self.stages["trunk"].model
         if x.dim() == 3:
             grid = x[:, getattr(model, "num_prefix_tokens", 0) :].transpose(1, 2)
             return grid.unflatten(2, (round(grid.shape[2] ** 0.5), -1))
         return x.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else x
 
     def _walk(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        model = self.stages["trunk"].model
+        model: Any = self.stages["trunk"].model
         if not hasattr(model, "forward_intermediates"):
             return super()._walk(x)
         last, maps = model.forward_intermediates(x, output_fmt="NCHW")
@@ -46,7 +46,7 @@ class TimmBackbone(Backbone):
 
 
 class _Trunk(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
@@ -58,7 +58,7 @@ class _Trunk(nn.Module):
 class _Pool(nn.Module):
     """What the network does between its trunk and its classifier, whose weights the trunk holds."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self._model = [model]  # in a list: its parameters are not to be listed twice
 
@@ -106,7 +106,7 @@ def timm_info(name: str, tag: str) -> tuple[tuple[float, ...], tuple[float, ...]
     return tuple(cfg.mean), tuple(cfg.std), list(categories) if cfg.num_classes == len(categories) else []
 
 
-def timm_state(backbone: Backbone, name: str, tag: str) -> tuple[str, dict[str, Tensor]]:
+def timm_state(backbone: TimmBackbone, name: str, tag: str) -> tuple[str, dict[str, Tensor]]:
     """The weights' name, and the weights by our keys, adapted by timm to the backbone's image size and options.
 
     Raises:

@@ -110,6 +110,8 @@ class PerPosition(Backbone):
     Features are the mean over positions, too, but the head is not applied to them.
     """
 
+    pool: nn.Sequential
+
     def _classify(self, last: Tensor) -> tuple[Tensor, Tensor]:
         dropout, *average = self.pool
         kept = dropout(last)
@@ -145,7 +147,7 @@ def _vit(name: str, num_classes: int, image_size: int, small: bool, options: dic
         raise ConfigError(
             f"model.backbone: {name} needs images whose side is a multiple of its patches' {patch}; got {image_size}"
         )
-    model = original_model(name, num_classes, image_size // patch * original, **options)
+    model: models.VisionTransformer = original_model(name, num_classes, image_size // patch * original, **options)
     if patch != original:
         model.conv_proj = small_conv(model.conv_proj, patch, patch)
     return model

@@ -8,11 +8,12 @@ Shapes: B images, C channels, h × w the size of a feature map, N = h · w posit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.ops import Permute
 
 from project.models.blocks import global_pool
@@ -21,7 +22,7 @@ from project.models.blocks import global_pool
 class Parts(NamedTuple):
     """What a `Backbone` is made of."""
 
-    stages: dict[str, nn.Module]
+    stages: Mapping[str, nn.Module]
     pool: nn.Module
     head: nn.Linear
 
@@ -52,7 +53,7 @@ def small_conv(conv: nn.Conv2d, size: int = 3, stride: int = 1) -> nn.Conv2d:
     new = nn.Conv2d(conv.in_channels, conv.out_channels, size, stride, padding, bias=conv.bias is not None)
     with torch.no_grad():
         new.weight.copy_(conv.weight[..., :size, :size] * (conv.kernel_size[0] / size))
-        if conv.bias is not None:
+        if conv.bias is not None and new.bias is not None:
             new.bias.copy_(conv.bias)
     return new
 
@@ -82,6 +83,9 @@ def _by_resolution(stem: nn.Module, layers: Iterable[nn.Module], conv: nn.Module
 class _InputOfTensorFlow(nn.Module):
     """From ImageNet's normalisation to -1..1, in which Inception's weights were trained by others."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         scale = [0.229 / 0.5, 0.224 / 0.5, 0.225 / 0.5]
@@ -97,15 +101,15 @@ class _InputOfTensorFlow(nn.Module):
 # ---- families
 
 
-def _alexnet(model: nn.Module, small: bool) -> Parts:
+def _alexnet(model: models.AlexNet, small: bool) -> Parts:
     *blocks, last_pool = _by_max_pool(model.features)
     if small:
-        blocks[0][0], blocks[1][0] = small_conv(blocks[0][0]), nn.Identity()
+        blocks[0][0], blocks[1][0] = small_conv(model.features[0]), nn.Identity()
     pool = nn.Sequential(last_pool, model.avgpool, nn.Flatten(), *model.classifier[:-1])
     return Parts({f"block{i}": block for i, block in enumerate(blocks, start=1)}, pool, model.classifier[-1])
 
 
-def _convnext(model: nn.Module, small: bool) -> Parts:
+def _convnext(model: models.ConvNeXt, small: bool) -> Parts:
     features = model.features
     if small:
         features[0][0] = small_conv(features[0][0])
@@ -115,7 +119,7 @@ def _convnext(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, nn.Sequential(model.avgpool, *model.classifier[:-1]), model.classifier[-1])
 
 
-def _densenet(model: nn.Module, small: bool) -> Parts:
+def _densenet(model: models.DenseNet, small: bool) -> Parts:
     features = model.features
     if small:
         features.conv0, features.pool0 = small_conv(features.conv0), nn.Identity()
@@ -126,7 +130,7 @@ def _densenet(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, global_pool(), model.classifier)
 
 
-def _efficientnet(model: nn.Module, small: bool) -> Parts:
+def _efficientnet(model: models.EfficientNet | models.MobileNetV2 | models.MobileNetV3, small: bool) -> Parts:
     """Also MobileNetV2 and V3, whose classifiers may have a layer more."""
     if small:
         model.features[0][0] = small_conv(model.features[0][0])
@@ -135,7 +139,7 @@ def _efficientnet(model: nn.Module, small: bool) -> Parts:
     return Parts(_by_resolution(stem, blocks, conv), pool, model.classifier[-1])
 
 
-def _googlenet(model: nn.Module, small: bool) -> Parts:
+def _googlenet(model: models.GoogLeNet, small: bool) -> Parts:
     if small:
         model.conv1.conv, model.maxpool1 = small_conv(model.conv1.conv), nn.Identity()
     stem = nn.Sequential(_InputOfTensorFlow(), model.conv1, model.maxpool1, model.conv2, model.conv3)
@@ -146,7 +150,7 @@ def _googlenet(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, nn.Sequential(*global_pool(), model.dropout), model.fc)
 
 
-def _inception(model: nn.Module, small: bool) -> Parts:
+def _inception(model: models.Inception3, small: bool) -> Parts:
     if small:
         model.Conv2d_1a_3x3.conv, model.maxpool1 = small_conv(model.Conv2d_1a_3x3.conv), nn.Identity()
     convs = (model.Conv2d_1a_3x3, model.Conv2d_2a_3x3, model.Conv2d_2b_3x3)
@@ -161,12 +165,12 @@ def _inception(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, nn.Sequential(*global_pool(), model.dropout), model.fc)
 
 
-def _maxvit(model: nn.Module, small: bool) -> Parts:
+def _maxvit(model: models.MaxVit, small: bool) -> Parts:
     blocks = {f"block{number}": block for number, block in enumerate(model.blocks, start=1)}
     return Parts({"stem": model.stem, **blocks}, model.classifier[:-1], model.classifier[-1])
 
 
-def _mnasnet(model: nn.Module, small: bool) -> Parts:
+def _mnasnet(model: models.MNASNet, small: bool) -> Parts:
     layers = model.layers
     if small:
         layers[0] = small_conv(layers[0])
@@ -174,13 +178,13 @@ def _mnasnet(model: nn.Module, small: bool) -> Parts:
     return Parts(_by_resolution(layers[:8], layers[8:14], layers[14:]), pool, model.classifier[-1])
 
 
-def _regnet(model: nn.Module, small: bool) -> Parts:
+def _regnet(model: models.RegNet, small: bool) -> Parts:
     if small:
         model.stem[0] = small_conv(model.stem[0])
     return Parts({"stem": model.stem, **dict(model.trunk_output.named_children())}, global_pool(), model.fc)
 
 
-def _resnet(model: nn.Module, small: bool) -> Parts:
+def _resnet(model: models.ResNet, small: bool) -> Parts:
     if small:
         model.conv1, model.maxpool = small_conv(model.conv1), nn.Identity()
     stages = {"stem": nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)}
@@ -188,7 +192,7 @@ def _resnet(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, global_pool(), model.fc)
 
 
-def _shufflenet(model: nn.Module, small: bool) -> Parts:
+def _shufflenet(model: models.ShuffleNetV2, small: bool) -> Parts:
     if small:
         model.conv1[0], model.maxpool = small_conv(model.conv1[0]), nn.Identity()
     stages = {"stem": nn.Sequential(model.conv1, model.maxpool)}
@@ -196,11 +200,11 @@ def _shufflenet(model: nn.Module, small: bool) -> Parts:
     return Parts({**stages, "conv": model.conv5}, global_pool(), model.fc)
 
 
-def _squeezenet(model: nn.Module, small: bool) -> Parts:
+def _squeezenet(model: models.SqueezeNet, small: bool) -> Parts:
     """The last convolution is 1 × 1: a linear layer at every position (see `PerPosition`)."""
     blocks = _by_max_pool(model.features)
     if small:
-        blocks[0][0], blocks[1][0] = small_conv(blocks[0][0]), nn.Identity()
+        blocks[0][0], blocks[1][0] = small_conv(model.features[0]), nn.Identity()
     stages = {f"block{i}": block for i, block in enumerate(blocks, start=1)}
     dropout, conv = model.classifier[:2]
     head = nn.Linear(conv.in_channels, conv.out_channels, device="meta")  # its weights are those of the convolution
@@ -208,7 +212,7 @@ def _squeezenet(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, nn.Sequential(dropout, *global_pool()), head)
 
 
-def _swin(model: nn.Module, small: bool) -> Parts:
+def _swin(model: models.SwinTransformer, small: bool) -> Parts:
     """Channels are last inside a stage, and first between stages; the last one ends with the norm."""
     features = model.features
     if small:
@@ -221,7 +225,7 @@ def _swin(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, global_pool(), model.head)
 
 
-def _vgg(model: nn.Module, small: bool) -> Parts:
+def _vgg(model: models.VGG, small: bool) -> Parts:
     *blocks, last_pool = _by_max_pool(model.features)
     stages = {f"block{number}": block for number, block in enumerate(blocks, start=1)}
     if not small:
@@ -233,7 +237,7 @@ def _vgg(model: nn.Module, small: bool) -> Parts:
     return Parts(stages, global_pool(), head)
 
 
-def _vit(model: nn.Module, small: bool) -> Parts:
+def _vit(model: models.VisionTransformer, small: bool) -> Parts:
     """Tokens travel from stage to stage (see `Tokens`); the last one ends with the norm."""
     blocks = list(model.encoder.layers)
     blocks[-1] = nn.Sequential(blocks[-1], model.encoder.ln)
@@ -245,7 +249,7 @@ def _vit(model: nn.Module, small: bool) -> Parts:
 class _Patches(nn.Module):
     """ViT's first layers: squares of the image as tokens, with their positions, behind a class token."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: models.VisionTransformer) -> None:
         super().__init__()
         self.conv = model.conv_proj
         self.class_token = model.class_token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -38,6 +39,10 @@ class SAM(Optimizer):
         ConfigError: rho is negative or no number.
     """
 
+    base: Optimizer
+    rho: float
+    second_pass: Callable[[], AbstractContextManager[Any]]
+
     def __init__(
         self,
         base: Optimizer,
@@ -54,17 +59,17 @@ class SAM(Optimizer):
 
     # asked for each time: loading a state puts new ones in their place
     @property
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]  # nobody sets it
         """The base's."""
         return self.base.param_groups
 
     @property
-    def state(self) -> dict[Tensor, Any]:
+    def state(self) -> defaultdict[Tensor, Any]:  # type: ignore[override]  # nobody sets it
         """The base's."""
         return self.base.state
 
     @property
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]  # nobody sets it
         """The base's."""
         return self.base.defaults
 

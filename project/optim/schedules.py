@@ -11,7 +11,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -43,17 +45,17 @@ class Schedule(LRScheduler):
         """The factor at `progress`, 0 at the first step and 1 after the last."""
         raise NotImplementedError
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Each group's learning rate at the current step."""
         progress = min(self.last_epoch / self.total_steps, 1.0) if self.total_steps else 0.0
         factor = self.factor(progress)
         return [rate * factor for rate in self.base_lrs]
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """The step and the shape; neither the optimizer nor the length of the run."""
         return {key: value for key, value in super().state_dict().items() if key != "total_steps"}
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on at the saved step, on the shape of this run's own length."""
         super().load_state_dict(state_dict)
         self.apply()

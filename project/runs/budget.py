@@ -21,7 +21,8 @@ class Budget:
     max_epochs: int = 1000
 
     def epochs(self, length: int) -> int:
-        """Epochs of a set of `length` images."""
+        """Epochs of a set of `length` images, where a number of images is given."""
+        assert self.images is not None
         return min(max(math.ceil(self.images / length), self.min_epochs), self.max_epochs)
 
 

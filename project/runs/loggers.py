@@ -90,6 +90,6 @@ def standing_loggers(run: RunDirectory, resume_step: int = 0) -> list[Logger]:
         name=run.path.parent.name,
         version=run.path.name,
         default_hp_metric=False,
-        **({"purge_step": resume_step} if resume_step else {}),
+        purge_step=resume_step or None,
     )
     return [tensorboard, MetricsCSV(run.path, resume_step)]

@@ -52,7 +52,9 @@ class RandomState(Callback):
 def _current_state() -> dict[str, Any]:
     """Plain lists and tensors, so that the checkpoint opens with `weights_only=True`."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state = np.random.get_state()
+    assert isinstance(numpy_state, tuple), "the legacy form is the default"
+    name, keys, position, has_gauss, cached = numpy_state
     state = {
         "python": [version, list(internal), gauss],
         "numpy": [name, keys.tolist(), position, has_gauss, cached],

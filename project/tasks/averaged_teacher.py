@@ -35,7 +35,8 @@ class AveragedTeacher(Teacher):
     """
 
     def __init__(self, student: Classifier, decay: float) -> None:
-        super().__init__([_Copy(student)], student.class_names)
+        members: list[Any] = [_Copy(student)]
+        super().__init__(members, student.class_names)
         self.decay = decay
         self.steps = 0
 

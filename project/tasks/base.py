@@ -27,6 +27,7 @@ from project.errors import CheckpointError, ConfigError, NonFiniteError, did_you
 from project.optim import SAM, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
 from project.runs.checkpoints import SCHEMA, read_checkpoint, read_weights
+from project.runs.undeclared import is_logged
 from project.tasks.running_means import RunningMeans
 
 
@@ -92,7 +93,9 @@ class Task(LightningModule, ABC):
         return batch.indices, self.answers(batch.images)
 
     @torch.inference_mode()
-    def predict(self, images: Sequence[str | Path | Image.Image | np.ndarray], batch_size: int = 64) -> list[dict]:
+    def predict(
+        self, images: Sequence[str | Path | Image.Image | np.ndarray], batch_size: int = 64
+    ) -> list[dict[str, Any]]:
         """Answers for images of any size and mode, as `python -m project predict` writes them.
 
         Args:
@@ -194,7 +197,7 @@ class Task(LightningModule, ABC):
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 if config.monitor not in self.results:
                     raise ConfigError(f"model.lr_scheduler.monitor: no metric '{config.monitor}'; "
-                                      f"{did_you_mean(config.monitor, self.results)}")  # fmt: skip
+                                      f"{did_you_mean(str(config.monitor), self.results)}")  # fmt: skip
                 config.scheduler.step(self.results[config.monitor])
 
     @property
@@ -205,7 +208,7 @@ class Task(LightningModule, ABC):
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = value
-        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), None
+        optimizer, scheduler = self.trainer.optimizers[0], None
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = value * group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
@@ -220,7 +223,7 @@ class Task(LightningModule, ABC):
         """
         if self.trainer.ckpt_path is not None:
             self._given_options.reapply()
-        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+        for group in self.trainer.optimizers[0].param_groups:
             if group["lr"] == self._lr:  # after setting `lr`, Lightning's finder gives all groups the full rate
                 group["lr"] *= group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
@@ -238,11 +241,11 @@ class Task(LightningModule, ABC):
             if trainer.max_steps == -1:
                 raise ConfigError("model.lr_scheduler: its shape needs the run's length; set trainer.max_epochs")
             return trainer.max_steps
-        datamodule = getattr(trainer, "datamodule", None)
+        datamodule: Any = getattr(trainer, "datamodule", None)
         if not hasattr(datamodule, "training_batches"):
             return int(trainer.estimated_stepping_batches)
         batches = datamodule.training_batches(trainer.world_size)
-        limit = trainer.overfit_batches or trainer.limit_train_batches
+        limit = getattr(trainer, "overfit_batches", 0) or trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
         return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
@@ -274,7 +277,7 @@ class Task(LightningModule, ABC):
         if self._second_pass:
             return
         self.training_means.update(count, loss=loss, **means)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if is_logged(self.trainer, self.global_step + 1):
             self.log("train/loss_step", loss.detach(), prog_bar=True, logger=False)
             self._to_loggers({"train/loss_step": loss.item(), "lr": self.current_lr}, self.global_step)
 
@@ -285,7 +288,7 @@ class Task(LightningModule, ABC):
     @property
     def current_lr(self) -> float:
         """The learning rate of the first parameter group."""
-        return self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]
+        return self.trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_validation_start(self) -> None:
         """Stops a run whose loss is no number, before its weights become the best or the last."""
@@ -323,7 +326,9 @@ class Task(LightningModule, ABC):
             self.training_means.restore(checkpoint.get("training_means", {}), self.trainer.global_rank)
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, map_location: Any = "cpu", **overrides: Any) -> Self:
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's own arguments are of no use here
+        cls, checkpoint_path: Any, map_location: Any = "cpu", **overrides: Any
+    ) -> Self:
         """The task of a checkpoint, with its weights, in evaluation mode; runs nothing that the file names.
 
         Args:
@@ -381,7 +386,7 @@ def _shape(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "scalar"
 
 
-def _subclasses(cls: type) -> list[type]:
+def _subclasses(cls: type[Any]) -> list[type[Any]]:
     return [cls, *(deeper for subclass in cls.__subclasses__() for deeper in _subclasses(subclass))]
 
 

@@ -20,6 +20,7 @@ from project.errors import CheckpointError, ConfigError
 from project.losses.word_kd import word_kd
 from project.metrics.captions import CIDErD
 from project.metrics.sums import WeightedMean
+from project.runs.undeclared import data_of
 from project.tasks.caption_search import Decoding
 from project.tasks.caption_sequences import Choice, Sequences, SequenceTable, teacher_sequences
 from project.tasks.caption_teacher import CaptionTeacher, open_caption_teacher
@@ -117,14 +118,20 @@ class CaptionDistiller(Captioner, Student):
         if self._teacher.num_directions < len(self.network.decoders):
             raise CheckpointError("model.teacher: speaks in one direction, and the student in both; give a bidirectional "
                                   "teacher, or set model.word_weight to 0")  # fmt: skip
-        if getattr(self.trainer.datamodule, "cache_features", False):
+        if getattr(data_of(self.trainer), "cache_features", False):
             raise ConfigError("data.cache_features: the teacher looks at the images themselves for each word; set it to "
                               "false, or model.word_weight to 0")  # fmt: skip
+
+    @property
+    def teacher(self) -> CaptionTeacher:
+        """Where `setup` has opened it."""
+        assert self._teacher is not None
+        return self._teacher
 
     def on_fit_start(self) -> None:
         """Measures the teacher on the validation split, and asks it for its captions of the training images."""
         super().on_fit_start()
-        teacher, data = self._teacher.to(self.device), self.trainer.datamodule
+        teacher, data = self.teacher.to(self.device), data_of(self.trainer)
         score = self._measure_teacher()
         rank_zero_info(f"teacher: {', '.join(self.sources)}: cider_d {score:.2f} (greedy) on the validation split")
         if self.weight_of["sequences"]:
@@ -145,19 +152,19 @@ class CaptionDistiller(Captioner, Student):
 
     @torch.no_grad()
     def _measure_teacher(self) -> float:
-        data, metric = self.trainer.datamodule, CIDErD(sync_on_compute=False)
-        search = self._teacher.search(self.search.decoding, self.hparams["max_words"])
+        data, metric = data_of(self.trainer), CIDErD(sync_on_compute=False)
+        search = self.teacher.search(self.search.decoding, self.hparams["max_words"])
         captions = data.splits["val"].captions
         for batch in data.batches_in_order("val"):
             with self.trainer.precision_plugin.forward_context():
-                found = search(self._teacher.features(batch.images), greedy=True)
+                found = search(self.teacher.features(batch.images), greedy=True)
             ids = batch.indices.tolist()
             metric.update(self._texts(found), [captions[index] for index in ids], ids)
         return metric.compute().item()
 
     def on_test_start(self) -> None:
         """Puts the teacher on the device."""
-        self._teacher.to(self.device)
+        self.teacher.to(self.device)
 
     # ---- training and evaluation
 
@@ -177,7 +184,7 @@ class CaptionDistiller(Captioner, Student):
         if self.weight_of["sequences"]:
             losses["sequences"] = self._mean_over_words(told, slice(given, None))
         weighted = {name: self.weight_of[name] * loss for name, loss in losses.items()}
-        total = sum(weighted.values())
+        total = sum(weighted.values(), torch.zeros((), device=tokens.device))
         means = {f"loss_{name}": loss for name, loss in losses.items()}
         means |= {f"weighted_{name}": loss for name, loss in weighted.items()}
         self.count_batch(len(batch.images), total, **means)
@@ -185,15 +192,16 @@ class CaptionDistiller(Captioner, Student):
 
     def _mean_over_words(self, told: Sequence[Told], captions: slice) -> Tensor:
         """Cross-entropy of a word of some of the captions, the sum of both directions'."""
-        return sum(self._cross_entropy(each.tokens[:, captions], each.logits[:, captions]) for each in told)
+        losses = (self._cross_entropy(each.tokens[:, captions], each.logits[:, captions]) for each in told)
+        return sum(losses, torch.zeros((), device=told[0].tokens.device))
 
     def _word_loss(self, batch: CaptionBatch, told: Sequence[Told]) -> Tensor:
         """The divergence of a word of the data's captions, which are told first, the sum of both directions'."""
-        features, tokens = self._teacher.features(batch.images), batch.tokens
+        features, tokens = self.teacher.features(batch.images), batch.tokens
         count, length = tokens.shape[1:]
         total = torch.zeros((), device=tokens.device)
         for direction, each in enumerate(told):
-            teacher = self._teacher.word_logits(features, tokens, direction)
+            teacher = self.teacher.word_logits(features, tokens, direction)
             total = total + word_kd(each.logits[:, :count, :length], teacher, tokens != PAD, self.temperature)
         return total
 
@@ -201,9 +209,10 @@ class CaptionDistiller(Captioner, Student):
         outputs = super()._evaluation_step(batch, stage)
         if stage == "test":
             ids = batch.indices.tolist()
-            search = self._teacher.search(self.search.decoding, self.hparams["max_words"])
-            found = search(self._teacher.features(batch.images), generator=self._generator(ids))
+            search = self.teacher.search(self.search.decoding, self.hparams["max_words"])
+            found = search(self.teacher.features(batch.images), generator=self._generator(ids))
             captions = self._texts(found)
+            assert batch.references is not None, "what is tested has captions"
             self.teacher_cider_d.update(captions, batch.references, ids)
             same = [one == other for one, other in zip(captions, outputs["captions"], strict=True)]
             self.agreement.update(torch.tensor(same).float().mean(), len(same))

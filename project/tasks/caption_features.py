@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from project.data.captions.base import CaptionDataModule
 from project.data.captions.features import write_features
+from project.data.samples import Split
 from project.errors import ConfigError
-from project.tasks.base import Task
+
+if TYPE_CHECKING:
+    from project.tasks.captioner import Captioner
 
 
-def keep_features(task: Task, data: CaptionDataModule) -> None:
+def keep_features(task: Captioner, data: CaptionDataModule) -> None:
     """Lets the data hand out features in the place of training and validation images.
 
     They lie in `data.cache_dir`, under a name that is a hash of the encoder's weights, of the preprocessing and of the
@@ -38,12 +43,12 @@ def keep_features(task: Task, data: CaptionDataModule) -> None:
     for split in ("train", "val"):
         path = data.cache_dir / f"features-{_key(task, data, split)}.npy"
         if task.trainer.local_rank == 0:  # of each machine, whose folder may be its own
-            write_features(path, len(data.splits[split]), lambda split=split: _grids(task, data, split))
+            write_features(path, len(data.splits[split]), partial(_grids, task, data, split))
         task.trainer.strategy.barrier("features")
         data.use_features(split, path)
 
 
-def _key(task: Task, data: CaptionDataModule, split: str) -> str:
+def _key(task: Captioner, data: CaptionDataModule, split: Split) -> str:
     names = ("image_size", "center_crop", "backbone", "backbone_options", "mean", "std")
     facts = [data.splits[split].fingerprint(), data.train_size, str(task.trainer.precision)]
     digest = sha256(json.dumps([*facts, *(task.hparams[name] for name in names)]).encode())
@@ -53,7 +58,7 @@ def _key(task: Task, data: CaptionDataModule, split: str) -> str:
 
 
 @torch.no_grad()
-def _grids(task: Task, data: CaptionDataModule, split: str) -> Iterator[Tensor]:
+def _grids(task: Captioner, data: CaptionDataModule, split: Split) -> Iterator[Tensor]:
     """(B, L, D) at a time, in order."""
     encoder = task.network.encoder
     was_training = encoder.training

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from project.data.captions.vocabulary import END, PAD, START, UNK
-from project.decoding import Hypotheses, LengthPenalty, Rules, beam_search, ensemble, greedy_search, sample
+from project.decoding import Hypotheses, LengthPenalty, Rules, Step, beam_search, ensemble, greedy_search, sample
 from project.errors import ConfigError, did_you_mean
 from project.models.captioning import CaptionNetwork, Features
 
@@ -69,7 +69,7 @@ class Decoding:
     top_k: int | None = None
     top_p: float | None = None
     direction: Direction = "sum"
-    ensemble: list[str] = ()
+    ensemble: list[str] = ()  # type: ignore[assignment]  # a list would be shared
 
     def __post_init__(self) -> None:
         for name, kind in (("search", Search), ("direction", Direction)):
@@ -152,6 +152,7 @@ class CaptionSearch:
     ) -> Hypotheses:
         decoders = [network.decoders[direction] for network in self.networks]
         memories, contexts = zip(*(d.start(f) for d, f in zip(decoders, features, strict=True)), strict=True)
+        step: Step
         if len(decoders) == 1:
             step, memory, context = decoders[0].step, memories[0], contexts[0]
         else:
@@ -189,10 +190,11 @@ class CaptionSearch:
             scores = both.log_probability / both.lengths.clamp(min=1)
         elif self.decoding.direction == "rescore":
             inside = torch.arange(both.tokens.shape[2], device=both.tokens.device) < both.lengths[..., None]
-            scores = sum(
+            forward, backward = (
                 self._log_probs(features, tokens, direction).masked_fill(~inside, 0).sum(2)
                 for direction, tokens in enumerate((both.tokens, _reversed(both).tokens))
             )
+            scores = forward + backward
         else:
             scores = both.log_probability
         absent = (both.lengths == 0) | _repeated(both, scores)

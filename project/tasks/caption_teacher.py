@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from project.data.captions.vocabulary import SPECIALS, Vocabulary
@@ -51,7 +52,7 @@ class CaptionTeacher:
     @property
     def decoding(self) -> Decoding:
         """How its own captions are found: as the first member does it, without an ensemble of that one's."""
-        return dataclasses.replace(self.members[0].search.decoding, ensemble=())
+        return dataclasses.replace(self.members[0].search.decoding, ensemble=())  # type: ignore[arg-type]  # as its default
 
     def to(self, device: torch.device) -> CaptionTeacher:
         """On another device."""
@@ -137,7 +138,7 @@ def _reorder(member: Captioner, vocabulary: Sequence[str]) -> None:
     member.vocabulary = Vocabulary(vocabulary)
 
 
-def _rows_by_word(decoder: CaptionDecoder) -> list[nn.Parameter]:
+def _rows_by_word(decoder: CaptionDecoder[Any, Any]) -> list[Tensor]:
     """The parameters with a row for each word, each once: tied embeddings are the same one."""
     tensors = (decoder.embedding.weight, decoder.output.weight, decoder.output.bias)
     return list({id(tensor): tensor for tensor in tensors}.values())

@@ -5,7 +5,7 @@ Shapes: B images of S × S pixels, R captions of each, T words with the end's ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import WarmupCosine
 from project.runs.precision import check_compiler
+from project.runs.undeclared import data_of
 from project.tasks.caption_features import keep_features
 from project.tasks.caption_search import CaptionSearch, Decoding, in_direction
 from project.tasks.fine_tuned import FineTunedTask
@@ -184,8 +185,12 @@ class Captioner(FineTunedTask):
         )
         self.search = CaptionSearch([self.network], decoding, max_words)
         self._others: list[Captioner] = []
-        self.scores = torch.nn.ModuleDict({name: CaptionScores() for name in ("val", "test", "greedy")})
-        self.means = torch.nn.ModuleDict({name: WeightedMean() for name in ("loss", "cut_rate")})
+        self.scores: MutableMapping[str, CaptionScores] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
+            {name: CaptionScores() for name in ("val", "test", "greedy")}
+        )
+        self.means: Mapping[str, WeightedMean] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
+            {name: WeightedMean() for name in ("loss", "cut_rate")}
+        )
 
     # ---- before training
 
@@ -203,7 +208,7 @@ class Captioner(FineTunedTask):
                 rank_zero_info(self.network.encoder.note)
             self.fine_tuner.freeze_for_good()
         if stage == "test":
-            known = getattr(self.trainer.datamodule, "training_captions", None)
+            known = getattr(data_of(self.trainer), "training_captions", None)
             self.scores.update({name: CaptionScores(known) for name in ("test", "greedy")})
         if self.compiles:
             check_compiler(self.trainer.strategy.root_device)
@@ -226,7 +231,7 @@ class Captioner(FineTunedTask):
 
     def on_fit_start(self) -> None:
         """Computes the features of a frozen encoder once, where the data are asked to keep them."""
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         if getattr(data, "cache_features", False):
             keep_features(self, data)
 
@@ -277,7 +282,8 @@ class Captioner(FineTunedTask):
     def _shared_step(self, features: Features, tokens: Tensor, sampling: float = 0.0) -> tuple[Tensor, Tensor]:
         """Cross-entropy of a word in nats, the sum of both directions', and the weighted attention penalty."""
         told = self._tell(features, tokens, sampling)
-        return sum(self._cross_entropy(each.tokens, each.logits) for each in told), self._penalty(told)
+        losses = (self._cross_entropy(each.tokens, each.logits) for each in told)
+        return sum(losses, torch.zeros((), device=tokens.device)), self._penalty(told)
 
     def _tell(self, features: Features, tokens: Tensor, sampling: float = 0.0) -> list[Told]:
         """What each decoder says of captions (B, R, T), each told from the words before it."""
@@ -310,6 +316,7 @@ class Captioner(FineTunedTask):
         found = self.search(every, generator=self._generator(ids))
         self.means["cut_rate"].update((~found.finished).float().mean(), len(batch.images))
         captions = self._texts(found)
+        assert batch.references is not None, "what is measured has captions"
         self.scores[stage].update(captions, batch.references, ids)
         if stage == "test":
             self.scores["greedy"].update(self._texts(self.search(every, greedy=True)), batch.references, ids)
@@ -350,8 +357,9 @@ class Captioner(FineTunedTask):
         if stage == "test":
             values |= {f"greedy_{name}": value for name, value in self.scores["greedy"].compute().items()}
         self.record({f"{stage}/{name}": value for name, value in values.items()})
-        for metric in (*self.means.values(), *self.scores.values()):
-            metric.reset()
+        measures: tuple[Any, ...] = (*self.means.values(), *self.scores.values())
+        for measure in measures:
+            measure.reset()
 
     # ---- prediction
 

@@ -5,7 +5,7 @@ Shapes: B images of S × S pixels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import OneCycle
 from project.runs.precision import check_compiler
+from project.runs.undeclared import data_of
 from project.tasks.adversarial_training import AdversarialTraining
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
@@ -58,6 +59,9 @@ class Classifier(FineTunedTask):
 
     monitor = "val/accuracy"
     monitor_mode = "max"
+    loss_weights: Tensor | None
+    temperature: Tensor
+
     identity = ("class_names", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std")
 
     def __init__(
@@ -123,11 +127,13 @@ class Classifier(FineTunedTask):
         self.label_smoothing = label_smoothing
         self._balanced = class_weights == "balanced"
         # in the state dictionary, since balanced ones follow from the training data
-        weights = torch.ones(num_classes) if self._balanced else class_weights and torch.tensor(class_weights)
-        self.register_buffer("loss_weights", weights)
+        factors = torch.ones(num_classes) if self._balanced else torch.tensor(class_weights) if class_weights else None
+        self.register_buffer("loss_weights", factors)
         # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
         self.register_buffer("temperature", torch.tensor(1.0))
-        self.metrics = torch.nn.ModuleDict({f"{stage}_metrics": SplitScores(num_classes) for stage in ("val", "test")})
+        self.metrics: Mapping[str, SplitScores] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
+            {f"{stage}_metrics": SplitScores(num_classes) for stage in ("val", "test")}
+        )
         self.outcome: Outcome | None = None
         """What the latest evaluation found, for who draws it."""
 
@@ -136,7 +142,7 @@ class Classifier(FineTunedTask):
     def setup(self, stage: str) -> None:
         """Takes pretrained weights, freezes, compiles, and computes balanced class weights from the training data."""
         if self.weights and self.trainer.ckpt_path is None:
-            self._load_pretrained(stage)
+            self._load_pretrained(self.weights, stage)
         super().setup(stage)
         if stage == "fit":
             if self.network.note:
@@ -147,13 +153,14 @@ class Classifier(FineTunedTask):
             check_compiler(self.trainer.strategy.root_device)
             self.network.compile()
         if self._balanced and stage == "fit":
-            counts = torch.tensor(self.trainer.datamodule.class_counts, dtype=torch.float32)
+            counts = torch.tensor(data_of(self.trainer).class_counts, dtype=torch.float32)
+            assert self.loss_weights is not None
             self.loss_weights.copy_(counts.sum() / (len(counts) * counts.clamp(min=1)))
 
-    def _load_pretrained(self, stage: str) -> None:
-        found = load_pretrained(self.network, self.hparams["backbone"], self.weights)
+    def _load_pretrained(self, weights: str, stage: str) -> None:
+        found = load_pretrained(self.network, self.hparams["backbone"], weights)
         if stage != "fit" and not found.head_loaded:
-            raise CheckpointError(f"model.weights: {self.weights} does not know these {len(self.class_names)} classes; "
+            raise CheckpointError(f"model.weights: {weights} does not know these {len(self.class_names)} classes; "
                                   "train on them first, or give a checkpoint with --ckpt_path")  # fmt: skip
         rank_zero_info(found.message)
         for name, theirs in (("mean", found.mean), ("std", found.std)):

@@ -6,7 +6,7 @@ Shapes: B images of S × S pixels, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from project.losses.distillation import DistillationLosses, LossTerm, Outputs, S
 from project.metrics.sums import WeightedMean
 from project.runs.loggers import record_costs
 from project.runs.precision import check_compiler
+from project.runs.undeclared import data_of
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
 from project.tasks.student import Student
@@ -104,7 +105,9 @@ class Distiller(Classifier, Student):
         self._restored_average: dict[str, Any] | None = None
         self._averaged_step = 0
         self._rows = [0, 0]  # of this epoch: answers that were kept, and all
-        self.beside = torch.nn.ModuleDict({name: WeightedMean() for name in ("teacher_accuracy", "agreement")})
+        self.beside: Mapping[str, WeightedMean] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
+            {name: WeightedMean() for name in ("teacher_accuracy", "agreement")}
+        )
 
     # ---- before training
 
@@ -116,14 +119,26 @@ class Distiller(Classifier, Student):
             self._teacher = AveragedTeacher(self, self.teacher_decay)
             self._restore_average()
         if self.compiles:
-            self.network.forward_with_stages = torch.compile(self.network.forward_with_stages)
+            network: Any = self.network
+            network.forward_with_stages = torch.compile(network.forward_with_stages)
         if stage == "predict" and not self.answers_through_teacher:
             return
         if not averages:
             members = [open_teacher(source, self.class_names, self.image_size) for source in self.sources]
             self._teacher = Teacher(members, self.class_names)
         if stage == "fit" or self.answers_through_teacher:
-            self._build_losses(self._teacher)
+            self._build_losses(self.teacher)
+
+    @property
+    def teacher(self) -> Teacher:
+        """Where `setup` has opened it."""
+        assert self._teacher is not None
+        return self._teacher
+
+    @property
+    def _losses(self) -> DistillationLosses:
+        assert self.distillation is not None, "`setup` has built them"
+        return self.distillation
 
     @property
     def answers_through_teacher(self) -> bool:
@@ -136,13 +151,13 @@ class Distiller(Classifier, Student):
         student = Shapes(len(self.class_names), network.num_features, network.stage_shapes(self.image_size))
         of_teacher = teacher.shapes._replace(num_classes=len(self.class_names))
         fitting = self.trainer.state.fn == "fit"
-        data = getattr(self.trainer.datamodule, "splits", {}) if fitting else {}
+        data = getattr(data_of(self.trainer), "splits", {}) if fitting else {}
         num_samples = len(data["train"]) if "train" in data else None
         terms = [term for term in self.terms if fitting or term.name == "simkd"]
         self.distillation = DistillationLosses(terms, student, of_teacher, num_samples, teacher.head)
         if not self.distillation.needs_classifier:
             network.head.requires_grad_(False)  # several processes would wait for its gradients
-        augment = getattr(self.trainer.datamodule, "augment", None)
+        augment = getattr(data_of(self.trainer), "augment", None)
         if augment is not None and augment.mixes and self.distillation.needs_labels:
             names = " and ".join(self.distillation.needs_labels)
             raise ConfigError(f"model.losses: {names} needs one label an image, and mixed images have two; set "
@@ -173,14 +188,14 @@ class Distiller(Classifier, Student):
             return
         accuracy = self._measure_teacher()
         rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {accuracy:.4f} on the validation split")
-        recorded = self._teacher.recorded_accuracy
+        recorded = self.teacher.recorded_accuracy
         if len(recorded) == 1 and recorded[0] is not None and accuracy < recorded[0] - self.allowed_drop:
             raise CheckpointError(f"model.teacher: {self.sources[0]} has an accuracy of {accuracy:.4f} on the validation "
                                   f"split, and recorded {recorded[0]:.4f} when it was trained; are data, classes and image "
                                   "size the same? If so, raise model.allowed_drop")  # fmt: skip
         if self.cache:
-            data, precision = self.trainer.datamodule, str(self.trainer.precision)
-            found = open_cache(self._teacher, self.class_names, self.distillation, data, precision, self.cache_gib)
+            data, precision = data_of(self.trainer), str(self.trainer.precision)
+            found = open_cache(self.teacher, self.class_names, self._losses, data, precision, self.cache_gib)
             self._cache, said = found
             rank_zero_info(said)
 
@@ -199,18 +214,18 @@ class Distiller(Classifier, Student):
         self._ready()
 
     def _ready(self) -> None:
-        self._teacher.to(self.device)
+        self.teacher.to(self.device)
         if self.compile_teacher:
             check_compiler(self.device, "model.compile_teacher")
-            self._teacher.compile()
+            self.teacher.compile()
             self.compile_teacher = False
 
     def _measure_teacher(self) -> float:
         """Its accuracy; what it says of the validation split is kept, since it will not say anything else later."""
         guesses, right = [], torch.zeros((), device=self.device)
-        for batch in self.trainer.datamodule.batches_in_order("val"):
+        for batch in data_of(self.trainer).batches_in_order("val"):
             with self.trainer.precision_plugin.forward_context():
-                guesses.append(self._teacher(batch.images).logits.argmax(1))
+                guesses.append(self.teacher(batch.images).logits.argmax(1))
             right += (guesses[-1] == batch.labels).sum()
         self._val_guesses = torch.cat(guesses)
         return (right / len(self._val_guesses)).item()
@@ -227,7 +242,7 @@ class Distiller(Classifier, Student):
     def _student(self, images: Tensor) -> Outputs:
         normalized = self.normalize(images).to(self.network.head.weight.dtype)
         maps, features, logits = self.network.forward_with_stages(normalized)
-        kept = {name: maps[name] for name in self.distillation.needs_stages.student}
+        kept = {name: maps[name] for name in self._losses.needs_stages.student}
         return Outputs(logits, features, kept)
 
     # ---- training and evaluation
@@ -238,9 +253,9 @@ class Distiller(Classifier, Student):
         teacher, found = self._ask(batch)
         self._rows = [self._rows[0] + found, self._rows[1] + len(batch.labels)]
         student = self._student(batch.images)
-        logits = self.distillation.student_logits(student)
+        logits = self._losses.student_logits(student)
         epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)
-        taught = self.distillation(student, teacher, Targets(batch.labels, batch.indices), epoch)
+        taught = self._losses(student, teacher, Targets(batch.labels, batch.indices), epoch)
         labels = self._loss(logits, batch)
         loss = self.label_weight * labels + taught.total
         self._count(batch, loss, logits.detach(), teacher.logits, labels, taught)
@@ -250,7 +265,7 @@ class Distiller(Classifier, Student):
         """What the teacher says of a training batch, and of how many images there was no need to ask."""
         with self.teacher_time.asking():
             if self._cache is None or batch.on_host is None:
-                return self._teacher(batch.images, self.distillation.needs_stages.teacher), 0
+                return self.teacher(batch.images, self._losses.needs_stages.teacher), 0
             return self._cache(batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -305,8 +320,8 @@ class Distiller(Classifier, Student):
 
     def _evaluation_step(self, batch: Batch, stage: str) -> Tensor:
         logits = super()._evaluation_step(batch, stage)
-        known = self._val_guesses is not None and self.trainer.state.fn == "fit"
-        teacher = self._val_guesses[batch.indices] if known else self._teacher(batch.images).logits.argmax(1)
+        known = self._val_guesses if self.trainer.state.fn == "fit" else None
+        teacher = known[batch.indices] if known is not None else self.teacher(batch.images).logits.argmax(1)
         student = logits.argmax(1)
         self.beside["teacher_accuracy"].update((teacher == batch.labels).float().mean(), len(batch.labels))
         self.beside["agreement"].update((teacher == student).float().mean(), len(batch.labels))
@@ -320,7 +335,7 @@ class Distiller(Classifier, Student):
 
     # ---- what a checkpoint is
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # torch has two
         """The student's, without what the losses have learned."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if not name.startswith(f"{_LOSSES}.")}

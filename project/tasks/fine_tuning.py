@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,7 +34,7 @@ class FineTuning:
         ConfigError: a value is out of its range.
     """
 
-    frozen: list[str] | str = ()
+    frozen: list[str] | str = ()  # type: ignore[assignment]  # a list would be shared
     head_epochs: int = 0
     unfreeze_epochs: int = 0
     layer_decay: float = 1.0
@@ -58,7 +59,7 @@ class FineTuner:
         ConfigError: the network has no part of a name that is given.
     """
 
-    def __init__(self, network: Backbone, options: FineTuning) -> None:
+    def __init__(self, network: Backbone | SimpleNamespace, options: FineTuning) -> None:
         self.options = options
         modules = {**network.stages, "pool": network.pool, _HEAD: network.head}
         self._parts: dict[str, nn.Module] = {

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,8 @@ class Teacher:
     def compile(self) -> None:
         """Compiles the networks, in place."""
         for member in self.members:
-            member.network.forward_with_stages = torch.compile(member.network.forward_with_stages)
+            network: Any = member.network
+            network.forward_with_stages = torch.compile(network.forward_with_stages)
 
     @torch.no_grad()
     def __call__(self, images: Tensor, stages: Sequence[str] = ()) -> Outputs:
@@ -135,7 +137,7 @@ def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Cl
             raise ConfigError(str(error).replace("model.weights", "model.teacher", 1)) from None
     forms = "a classifier's configuration, or pretrained weights such as resnet34:IMAGENET1K_V1"
     path = find_teacher(source, forms)
-    member = load_teacher(path, source, Classifier)
+    member: Any = load_teacher(path, source, Classifier)
     if getattr(member, "answers_through_teacher", False):
         raise CheckpointError(f"model.teacher: {source} answers through its own teacher's classifier (simkd); give that "
                               f"teacher, {', '.join(member.sources)}")  # fmt: skip

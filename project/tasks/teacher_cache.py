@@ -59,6 +59,7 @@ class TeacherCache:
 
     def __call__(self, batch: Batch) -> tuple[Outputs, int]:
         """What the teacher says of a batch whose views are counted, in float32, and how many of the rows were found."""
+        assert batch.on_host is not None
         indices, views = batch.on_host
         cells = indices * self.file.num_views + views
         self._write_those_that_have_come()
@@ -187,6 +188,7 @@ def open_cache(
     if losses.needs_stages.teacher:
         return None, f"{off}the losses look at its maps ({', '.join(losses.needs_stages.teacher)})"
     samples, views = data.splits["train"], data.augment.num_views
+    assert views is not None, "they can be counted"
     width = len(class_names) + (teacher.shapes.num_features if losses.needs_features else 0)
     size = file_bytes(len(samples), views, width) / 2**30
     what = f"{views} pictures of {len(samples)} samples, {size:.2g} GiB when full"

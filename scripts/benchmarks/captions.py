@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.timing import Row
 from captions.made_up import ordinary_caption
@@ -58,7 +59,7 @@ def measure_caption_metrics() -> list[Row]:
     references = [[ordinary_caption(generator) for _ in range(_REFERENCES)] for _ in range(_IMAGES)]
     predictions = [ordinary_caption(generator) for _ in range(_IMAGES)]
     candidates = {"pycocoevalcap, with Java": _THEIRS, "here": _OURS}
-    found: dict[str, list] = {name: [] for name in candidates}
+    found: dict[str, list[Any]] = {name: [] for name in candidates}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "captions.json")
         file.write_text(json.dumps([predictions, references]))

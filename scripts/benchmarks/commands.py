@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def measure_start() -> list[Row]:
             "the least that trains one step with Lightning": [sys.executable, "-c", _PLAIN_START],
             "python -m project fit, to the first step": step,
         }
-        times = best_of(5, {name: lambda c=command: _until(c, Path(folder)) for name, command in commands.items()})
+        times = best_of(5, {name: partial(_until, command, Path(folder)) for name, command in commands.items()})
     baseline = times["python -c 'import lightning'"]
     return [{"command": k, "seconds": round(t, 2), "times Lightning": round(t / baseline, 2)} for k, t in times.items()]
 
@@ -134,10 +135,10 @@ def measure_epoch() -> list[Row]:
             times = best_of(
                 3,
                 {
-                    "DataLoader of PIL images, plain loop": lambda n=network, f=few: _usual_epoch(folder, n, f),
-                    "the same batch again and again, plain loop": lambda n=network, f=few: _synthetic_epoch(n, f),
-                    "fit, 32 bits": lambda n=network, f=few: _fit_epoch(folder, n, f, "32-true"),
-                    "fit": lambda n=network, f=few: _fit_epoch(folder, n, f, None),
+                    "DataLoader of PIL images, plain loop": partial(_usual_epoch, folder, network, few),
+                    "the same batch again and again, plain loop": partial(_synthetic_epoch, network, few),
+                    "fit, 32 bits": partial(_fit_epoch, folder, network, few, "32-true"),
+                    "fit": partial(_fit_epoch, folder, network, few, None),
                 },
             )
             usual, count = times["DataLoader of PIL images, plain loop"], few or 8192
@@ -219,7 +220,7 @@ def measure_processes() -> list[Row]:
     """Images/s of `fit` with one process and with two (gloo), one thread each; ResNet-18 on 32 × 32, 128 at a time each."""
     with tempfile.TemporaryDirectory() as name:
         folder = _folder(Path(name, "images"), 2048)
-        times = best_of(2, {str(count): lambda c=count: _epoch_of(folder, c) for count in (1, 2)})
+        times = best_of(2, {str(count): partial(_epoch_of, folder, count) for count in (1, 2)})
     return [{"processes": count, "images/s": round(2048 / t), "times as fast": round(times["1"] / t, 2)}
             for count, t in times.items()]  # fmt: skip
 
@@ -258,7 +259,7 @@ def measure_memory() -> list[Row]:
         fit = ["fit", "--model", "Classifier", "--data", "ImageFolder", "--data.root", folder, "--data.image_size", _SIZE,
                "--data.batch_size", _BATCH, "--data.cache_dir", Path(name, "cache"), "--trainer.max_epochs", 2,
                "--trainer.default_root_dir", Path(name, "runs"), *_QUIET]  # fmt: skip
-        ways = {
+        ways: dict[str, list[object]] = {
             "import lightning": ["import lightning.pytorch"],
             "DataLoader of PIL images with two workers, plain loop": [_PLAIN_MEMORY, folder],
             "fit, images in memory": [_FIT_MEMORY, *fit],

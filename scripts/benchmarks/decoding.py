@@ -7,7 +7,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.timing import Row, best_of, seconds
@@ -65,12 +68,16 @@ def measure_caption_training() -> list[Row]:
     features, tokens = _features(64), torch.randint(4, _WORDS, (64, 1, 12))
     steps = {"nn.LSTM, embedding and output layer": _plain_lstm_step(tokens)}
     steps |= {name: _teaching_step(_decoder(name), features, tokens) for name in ("none", "soft", "top_down")}
-    times = best_of(3, {name: (lambda step=step: min(seconds(step) for _ in range(3))) for name, step in steps.items()})
+    times = best_of(3, {name: partial(_quickest, step) for name, step in steps.items()})
     limit = times["nn.LSTM, embedding and output layer"]
     return [
         {"decoder": name, "words/s": round(tokens.numel() / time), "of the plain one's": round(limit / time, 2)}
         for name, time in times.items()
     ]
+
+
+def _quickest(step: Callable[[], object]) -> float:
+    return min(seconds(step) for _ in range(3))
 
 
 def measure_beam_memory() -> list[Row]:
@@ -108,12 +115,12 @@ def _resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def _decoder(attention: str) -> CaptionDecoder:
+def _decoder(attention: str) -> CaptionDecoder[Any, Any]:
     torch.manual_seed(0)
-    options = {"vocabulary_size": _WORDS, "start": START, "embedding_size": _SIZE, "hidden_size": _SIZE}
+    options: dict[str, Any] = {"vocabulary_size": _WORDS, "start": START, "embedding_size": _SIZE, "hidden_size": _SIZE}
     options |= {"dropout": 0.0, "word_dropout": 0.0, "tie_embeddings": False, "cell": "lstm", "num_features": _FEATURES}
     if attention == "none":
-        decoder: CaptionDecoder = PlainDecoder(layers=1, **options)
+        decoder: CaptionDecoder[Any, Any] = PlainDecoder(layers=1, **options)
     else:
         decoder = SoftDecoder(layers=1, **options) if attention == "soft" else TopDownDecoder(**options)
     decoder.output.bias.data[END] = -100.0  # so that all steps are run
@@ -126,7 +133,9 @@ def _features(count: int) -> Features:
 
 
 @torch.inference_mode()
-def _search(decoder: CaptionDecoder, features: Features, width: int, bfloat16: bool, steps: int = _STEPS) -> Hypotheses:
+def _search(
+    decoder: CaptionDecoder[Any, Any], features: Features, width: int, bfloat16: bool, steps: int = _STEPS
+) -> Hypotheses:
     rules = Rules(START, END, steps, banned=(PAD, START))
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         memory, context = decoder.start(features)
@@ -135,7 +144,7 @@ def _search(decoder: CaptionDecoder, features: Features, width: int, bfloat16: b
         return beam_search(decoder.step, memory, context, rules, width)
 
 
-def _teaching_step(decoder: CaptionDecoder, features: Features, tokens: Tensor) -> object:
+def _teaching_step(decoder: CaptionDecoder[Any, Any], features: Features, tokens: Tensor) -> Callable[[], None]:
     def step() -> None:
         decoder.zero_grad()
         functional.cross_entropy(decoder(features, tokens).logits.flatten(0, 2), tokens.flatten()).backward()
@@ -143,7 +152,7 @@ def _teaching_step(decoder: CaptionDecoder, features: Features, tokens: Tensor) 
     return step
 
 
-def _plain_lstm_step(tokens: Tensor) -> object:
+def _plain_lstm_step(tokens: Tensor) -> Callable[[], None]:
     torch.manual_seed(0)
     embedding, lstm = nn.Embedding(_WORDS, _SIZE), nn.LSTM(_SIZE, _SIZE, batch_first=True)
     output = nn.Sequential(nn.Linear(_SIZE, _SIZE), nn.Linear(_SIZE, _WORDS))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import statistics
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +35,10 @@ class _Noise(ImageDataModule):
 
     def load_splits(self) -> dict[Split, Samples]:
         random = np.random.default_rng(0)
+        counts: dict[Split, int] = {"train": _BATCH * (_STEPS + 1), "val": 8}
         return {
             split: Samples(random.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 100, split)
-            for split, count in (("train", _BATCH * (_STEPS + 1)), ("val", 8))
+            for split, count in counts.items()
         }
 
 
@@ -47,14 +50,14 @@ def measure_distillation() -> list[Row]:
     for teacher, student in _PAIRS:
         with tempfile.TemporaryDirectory() as folder:
             source = _teacher_checkpoint(teacher, Path(folder))
-            options = {"teacher": source, "allowed_drop": 1.0, "backbone": student}
+            options: dict[str, Any] = {"teacher": source, "allowed_drop": 1.0, "backbone": student}
             _fit(Distiller(_CLASSES, 32, **options), folder)  # fills the cache
             times = best_of(
                 _ROUNDS,
                 {
-                    "plain": lambda n=student, f=folder: _fit(Classifier(_CLASSES, 32, n), f),
-                    "live": lambda o=options, f=folder: _fit(Distiller(_CLASSES, 32, cache=False, **o), f),
-                    "kept": lambda o=options, f=folder: _fit(Distiller(_CLASSES, 32, **o), f),
+                    "plain": partial(_fit_new, folder, Classifier, backbone=student),
+                    "live": partial(_fit_new, folder, Distiller, cache=False, **options),
+                    "kept": partial(_fit_new, folder, Distiller, **options),
                 },
             )
         share = _flops(teacher) / (3 * _flops(student))
@@ -78,6 +81,10 @@ def _teacher_checkpoint(name: str, folder: Path) -> str:
     facts = {"task": "Classifier", "schema": SCHEMA, "hyper_parameters": dict(task.hparams)}
     torch.save(facts | {"state_dict": task.state_dict()}, path)
     return path
+
+
+def _fit_new(folder: str, kind: type[Classifier], **options: Any) -> float:
+    return _fit(kind(_CLASSES, 32, **options), folder)
 
 
 def _fit(task: Classifier, folder: str) -> float:

@@ -192,7 +192,10 @@ def _classified(count: int) -> int:
 
 def _captioned(count: int) -> int:
     scores, random = CaptionScores(), np.random.default_rng(0)
-    caption = lambda: " ".join(random.choice(_WORDS, 12))  # noqa: E731
+
+    def caption() -> str:
+        return " ".join(random.choice(_WORDS, 12))
+
     for first in range(0, count, 100):
         ids = range(first, first + 100)
         scores.update([caption() for _ in ids], [[caption() for _ in range(5)] for _ in ids], ids)

@@ -6,6 +6,7 @@ import json
 import statistics
 import tempfile
 import time
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -144,8 +145,8 @@ def measure_trainer() -> list[Row]:
         times = best_of(
             5,
             {
-                "plain": lambda s=image_size, b=batch_size, w=width, e=epochs: _plain_loop(s, b, w, e),
-                "fit": lambda s=image_size, b=batch_size, w=width, e=epochs: _fit(s, b, w, e),
+                "plain": partial(_plain_loop, image_size, batch_size, width, epochs),
+                "fit": partial(_fit, image_size, batch_size, width, epochs),
             },
         )
         rows.append(
@@ -160,7 +161,7 @@ def measure_trainer() -> list[Row]:
     return rows
 
 
-_MODEL = {"backbone": "small_resnet", "label_smoothing": 0.1}
+_MODEL: dict[str, Any] = {"backbone": "small_resnet", "label_smoothing": 0.1}
 
 
 def _plain_loop(image_size: int, batch_size: int, width: int, epochs: int) -> float:
@@ -222,9 +223,9 @@ def measure_precision() -> list[Row]:
         times = best_of(
             3,
             {
-                "32 bits, channels first": lambda n=name, b=batch_size: _step(n, b, False, False),
-                "32 bits, channels last": lambda n=name, b=batch_size: _step(n, b, True, False),
-                "bfloat16, channels last": lambda n=name, b=batch_size: _step(n, b, True, True),
+                "32 bits, channels first": partial(_step, name, batch_size, False, False),
+                "32 bits, channels last": partial(_step, name, batch_size, True, False),
+                "bfloat16, channels last": partial(_step, name, batch_size, True, True),
             },
         )
         baseline = times["32 bits, channels first"]

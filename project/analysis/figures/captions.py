@@ -45,12 +45,12 @@ def captions_figure(
     ]
     heights = [max(_SIDE + 0.1, _LINE * sum(len(lines) + 0.15 for lines in image) + 0.1) for image in wrapped]
     rows = [max(heights[first : first + _COLUMNS]) for first in range(0, len(heights), _COLUMNS)]
-    figure, axes = new_figure(_COLUMNS * _WIDTH, sum(rows) + 0.4)
-    axes = picture_axes(axes[0, 0])
+    figure, grid = new_figure(_COLUMNS * _WIDTH, sum(rows) + 0.4)
+    axes = picture_axes(grid[0, 0])
     for number, picture in enumerate(np.moveaxis(np.asarray(images), 1, -1)):
         left, y = number % _COLUMNS * _WIDTH, sum(rows[: number // _COLUMNS])
         axes.imshow(picture, extent=(left, left + _SIDE, y + _SIDE, y), interpolation="auto")
-        style = {"va": "top", "parse_math": False}
+        style: dict[str, Any] = {"va": "top", "parse_math": False}
         for name, lines, (_, colour) in zip(names, wrapped[number], said[number], strict=True):
             axes.text(left + _SIDE + 0.15, y, name, fontsize=7, color=_GREY, **style)
             axes.text(left + _TEXT, y, "\n".join(lines), fontsize=7.5, color=colour, **style)

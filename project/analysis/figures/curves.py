@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.lines import Line2D
 from project.analysis.figures.text import heading, plain
 from project.analysis.style import COLOURS, new_figure
 
-_SPLITS = {"val": "-", "train": ":"}
+_SPLITS: dict[str, Literal["-", ":"]] = {"val": "-", "train": ":"}
 _WORDS = {"val": "validation", "train": "training"}
 _NAMES = {"cider_d": "CIDEr-D", "rouge_l": "ROUGE-L", "teacher_kl": "divergence from the teacher"}
 _NAMES |= {f"bleu_{n}": f"BLEU-{n}" for n in range(1, 5)}

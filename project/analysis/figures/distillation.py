@@ -6,6 +6,7 @@ Shapes: K classes, N images of S × S pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,8 +109,9 @@ def cost_figure(table: pd.DataFrame) -> Figure:
         ("flops", "FLOPs of an image"),
         ("milliseconds", "milliseconds of an image"),
     )
+    rows: list[Any] = list(table.itertuples())
     for number, (panel, (column, label)) in enumerate(zip(axes[0], panels, strict=True)):
-        for place, row in enumerate(table.itertuples()):
+        for place, row in enumerate(rows):
             deviation = 100 * np.nan_to_num(row.deviation)
             panel.errorbar(getattr(row, column), 100 * row.accuracy, deviation, fmt="osDv^P*"[place % 7], capsize=3,
                            color=COLOURS[place % len(COLOURS)], label=row.name)  # fmt: skip

@@ -33,8 +33,8 @@ def image_figure(
     labels = list(labels)[: len(pictures)]
     rows, lines = -(-len(pictures) // columns), max((label.count("\n") + 1 for label in labels if label), default=0)
     width, height = _SIDE + _GAP, _SIDE + _GAP + _LINE * lines
-    figure, axes = new_figure(columns * width + 0.2, max(rows, 1) * height + 0.4)
-    axes = picture_axes(axes[0, 0])
+    figure, grid = new_figure(columns * width + 0.2, max(rows, 1) * height + 0.4)
+    axes = picture_axes(grid[0, 0])
     for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         left, top = number % columns * width, number // columns * height
         axes.imshow(picture, extent=(left, left + _SIDE, top + _SIDE, top), interpolation="auto")

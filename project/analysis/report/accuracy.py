@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_precision_recall_curve
 
-from project.analysis.bootstrap import bootstrap
+from project.analysis.bootstrap import Estimate, bootstrap
 from project.analysis.figures import class_figure, confusion_figure, precision_recall_figure
 from project.analysis.outcomes import Outcomes
-from project.analysis.report.document import Data, Numbers, Picture, Section, Table
+from project.analysis.report.document import Block, Data, Numbers, Picture, Section, Table, Value
 from project.analysis.report.subject import Subject
 
 _MATRIX_CLASSES = 1000  # above it the matrix is too large to write
 _THRESHOLDS, _PAIRS = 201, 20
+_Row = tuple[str, int, Estimate, Estimate, Estimate]
+"""A class, its samples, precision, recall and F1."""
 
 
 def accuracy_section(subject: Subject) -> Section:
@@ -25,23 +27,29 @@ def accuracy_section(subject: Subject) -> Section:
     num_classes = len(outcomes.class_names)
     estimates = bootstrap(lambda counts: class_scores(outcomes, counts), len(outcomes), subject.seed)
     top5, (accuracy, *macro), each = estimates[0], estimates[1:5], estimates[5:]
-    values = {"accuracy": accuracy}
+    values: dict[str, Value] = {"accuracy": accuracy}
     if num_classes > 5:
         values["accuracy_top5"] = top5
     values |= dict(zip(("precision", "recall", "f1"), macro, strict=True))
     support = outcomes.labels.bincount(minlength=num_classes).tolist()
-    rows = [[name, support[k], *each[3 * k : 3 * k + 3]] for k, name in enumerate(outcomes.class_names)]
+    rows: list[_Row] = [
+        (name, support[k], each[3 * k], each[3 * k + 1], each[3 * k + 2]) for k, name in enumerate(outcomes.class_names)
+    ]
     worst_first = sorted(rows, key=lambda row: row[4].value if row[4].value == row[4].value else 2)
     recall = torch.tensor([row[3].value if row[1] else torch.nan for row in rows])
     columns = ("class", "support", "precision", "recall", "f1")
-    blocks = [
+    blocks: list[Block] = [
         Numbers("all", values),
         Picture.of(class_figure(recall, outcomes.class_names, "recall"), _bars_text(rows), "Recall of each class."),
         Table("classes", columns, worst_first, "By class, the least F1 first"),
     ]
     if num_classes <= _MATRIX_CLASSES:
-        curve = multiclass_precision_recall_curve(outcomes.probabilities, outcomes.labels, num_classes, _THRESHOLDS)
-        figure = precision_recall_figure(curve[0][:, :-1], curve[1][:, :-1], outcomes.class_names)
+        heights, widths, _ = multiclass_precision_recall_curve(
+            outcomes.probabilities, outcomes.labels, num_classes, _THRESHOLDS
+        )
+        assert isinstance(heights, Tensor)
+        assert isinstance(widths, Tensor)
+        figure = precision_recall_figure(heights[:, :-1], widths[:, :-1], outcomes.class_names)
         text = "Precision against recall, a curve for each of the classes with the least average precision."
         blocks.insert(2, Picture.of(figure, text, "Precision and recall at every threshold of the probability."))
     return Section("accuracy", "Accuracy", f"Of {len(outcomes):,} samples of the {outcomes.split} split.", blocks)
@@ -61,7 +69,7 @@ def confusion_section(subject: Subject) -> Section:
         if count
     ]
     columns = ("true_class", "predicted_class", "confused", "confused_share")
-    blocks: list = []
+    blocks: list[Block] = []
     if len(names) <= _MATRIX_CLASSES:
         text = f"Confusion matrix of {len(names)} classes; {off.sum().item():,} samples are off its diagonal."
         caption = "Rows are true classes, columns predictions; the colour is the share of the row."
@@ -94,7 +102,7 @@ def class_scores(outcomes: Outcomes, counts: Tensor) -> Tensor:
     return torch.cat([overall, scores.nanmean(1), scores.flatten(1)], dim=1)
 
 
-def _bars_text(rows: list) -> str:
+def _bars_text(rows: list[_Row]) -> str:
     known = [row for row in rows if row[1]]
     worst = min(known, key=lambda row: row[3].value)
     return f"Recall of each class as bars; the least is {worst[3].value:.1%}, of {worst[0]}."

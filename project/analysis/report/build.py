@@ -23,7 +23,7 @@ from project.analysis.report.robustness import robustness_section
 from project.analysis.report.subject import Subject
 from project.data.images import open_rgb
 from project.errors import ConfigError, RunError, did_you_mean
-from project.runs.directory import write_atomically
+from project.runs.files import write_atomically
 
 SCHEMA = 1
 _Maker = Callable[[Subject], Section]
@@ -91,7 +91,11 @@ def facts_of(subject: Subject, checkpoint: dict[str, Any], provenance: dict[str,
     with open(subject.checkpoint, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {name: value for name, value in checkpoint["hyper_parameters"].items() if name not in _LONG}
-    size = {"vocabulary_size": len(task.vocabulary)} if subject.captions else {"classes": len(task.class_names)}
+    size = (
+        {"vocabulary_size": len(subject.captioner.vocabulary)}
+        if subject.captions
+        else {"classes": len(subject.classifier.class_names)}
+    )
     return {
         "schema": SCHEMA,
         "checkpoint": {

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from project.analysis.bootstrap import bootstrap
 from project.analysis.figures import reliability_figure
-from project.analysis.report.document import Numbers, Picture, Section, Table
+from project.analysis.report.document import Block, Numbers, Picture, Section, Table, Value
 from project.analysis.report.subject import Subject
 from project.metrics.calibration import Bins, CalibrationError
 
@@ -21,7 +21,9 @@ _VARIANTS = ("as the network says", "with temperature")
 def calibration_section(subject: Subject) -> Section:
     """Errors of the probabilities before and after temperature scaling."""
     outcomes = subject.outcomes
-    rows, bin_rows, pictures = [], [], []
+    rows: list[list[Value]] = []
+    bin_rows: list[list[Value]] = []
+    pictures = []
     for name, temperature in zip(_VARIANTS, (1.0, outcomes.temperature), strict=True):
         logits = outcomes.logits.double() / temperature
         statistic = _Calibration(logits, outcomes.labels)
@@ -36,7 +38,7 @@ def calibration_section(subject: Subject) -> Section:
         ]
         text = f"Reliability diagram {name}: accuracy against the probability of the prediction in 15 bins."
         pictures.append(Picture.of(reliability_figure(bins, name.capitalize()), text))
-    blocks = [
+    blocks: list[Block] = [
         Numbers("scaling", {"temperature": outcomes.temperature}),
         Table("errors", ("probabilities", "ece", "mce", "brier", "nll"), rows, "Errors of the probabilities"),
         *pictures,

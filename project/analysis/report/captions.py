@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from project.analysis.bootstrap import bootstrap_mean
-from project.analysis.caption_outcomes import CaptionOutcomes, collect_captions
+from project.analysis.bootstrap import Estimate, bootstrap_mean
+from project.analysis.caption_outcomes import CaptionOutcomes
 from project.analysis.figures.text import shortened
-from project.analysis.report.document import Example, Examples, Note, Numbers, Picture, Section, Table
+from project.analysis.report.document import Block, Example, Examples, Note, Numbers, Picture, Section, Table, Value
 from project.analysis.report.figures import score_figure
 from project.analysis.report.subject import Subject
 from project.analysis.style import SEQUENTIAL, new_figure, picture_axes
@@ -29,14 +30,15 @@ _SHOWN, _MAPS, _WORDS = 8, 6, 7
 
 def captions_section(subject: Subject) -> Section:
     """All metrics for greedy search, for beams, and for the search that is configured."""
-    own = subject.task.search.decoding
+    own = subject.captioner.search.decoding
     found: list[tuple[str, int, CaptionOutcomes]] = []
     for name, decoding in searches(own).items():
-        said = (
-            subject.said if decoding == own else collect_captions(subject.task, subject.data, subject.split, decoding)
-        )
+        said = subject.said if decoding == own else subject.said_by(decoding)
         found.append((name, 1 if decoding.search == "greedy" else decoding.beam_size, said))
-    score_rows, diversity_rows, by_beam, configured = [], [], {}, {}
+    score_rows: list[list[Value]] = []
+    diversity_rows: list[list[Value]] = []
+    by_beam: dict[int, Estimate] = {}
+    configured: dict[str, Estimate] = {}
     for name, beam_size, said in found:
         each = bootstrap_mean(torch.stack([said.rouge_l, said.cider_d, said.exact_match], 1), subject.seed)
         score_rows.append([name, beam_size, *(said.scores[score] for score in _BLEU), *each])
@@ -44,7 +46,7 @@ def captions_section(subject: Subject) -> Section:
         by_beam.setdefault(beam_size, each[1])
         if said is subject.said:
             configured = dict(zip(("rouge_l", "cider_d", "exact_match"), each, strict=True))
-    headline = {
+    headline: dict[str, Value] = {
         "cider_d": configured["cider_d"],
         "bleu_4": subject.said.scores["bleu_4"],
         "rouge_l": configured["rouge_l"],
@@ -52,7 +54,8 @@ def captions_section(subject: Subject) -> Section:
         "distinct_captions": subject.said.scores["distinct_captions"],
     }
     plain = sorted(by_beam.items())
-    figure = score_figure(*zip(*plain, strict=True), "CIDEr-D by beam size", "beam size; 1 is greedy", "CIDEr-D")
+    beams, beam_scores = [beam for beam, _ in plain], [score for _, score in plain]
+    figure = score_figure(beams, beam_scores, "CIDEr-D by beam size", "beam size; 1 is greedy", "CIDEr-D")
     text = "CIDEr-D of " + ", ".join(f"beam {beam}: {score.value:.2f}" for beam, score in plain) + "."
     return Section(
         "captions",
@@ -101,8 +104,8 @@ def examples_section(subject: Subject) -> Section:
     examples = [_example(subject, image, row) for image, row in zip(images, rows.tolist(), strict=True)]
     shown = torch.cat([images[: _MAPS // 2], images[len(order[:_SHOWN]) :][: _MAPS // 2]])
     with torch.no_grad():
-        answers = subject.task.answers(shown)
-    blocks: list = [
+        answers = subject.captioner.answers(shown)
+    blocks: list[Block] = [
         Examples("worst", "The worst captions", examples[: -len(best)]),
         Examples("best", "The best captions", examples[-len(best) :]),
     ]
@@ -155,7 +158,7 @@ def _by_length(subject: Subject) -> Picture:
     return Picture.of(figure, text, caption)
 
 
-def attention_figure(images: Tensor, answers: list[dict]) -> Figure:
+def attention_figure(images: Tensor, answers: list[dict[str, Any]]) -> Figure:
     """A row for each image: itself, and a map for each of its first words.
 
     Args:

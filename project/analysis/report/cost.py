@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from project.analysis.cost import count_flops, count_parameters, measure_speed
-from project.analysis.report.document import Numbers, Section, Table
+from project.analysis.report.document import Numbers, Section, Table, Value
 from project.analysis.report.subject import Subject
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -14,11 +14,12 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 def cost_section(subject: Subject) -> Section:
     """Parameters, operations, and time by batch size."""
     task = subject.task
-    function = task.answers if subject.captions else task
+    network = subject.captioner.network if subject.captions else subject.classifier.network
+    function = subject.captioner.answers if subject.captions else task
     speeds = measure_speed(function, task.image_size, task.device, _BATCH_SIZES)
     rows = [[*speed] for speed in speeds]
-    numbers = {
-        "parameters": count_parameters(task.network),
+    numbers: dict[str, Value] = {
+        "parameters": count_parameters(network),
         "flops": count_flops(function, task.image_size, task.device),
         "file_bytes": subject.checkpoint.stat().st_size,
         "threads": torch.get_num_threads(),

@@ -74,7 +74,7 @@ class Data:
     """What `report.json` alone has, under the name of its definition; the page has a picture of it."""
 
     name: str
-    values: list
+    values: list[Any]
     kind: ClassVar[str] = "data"
 
     def __post_init__(self) -> None:

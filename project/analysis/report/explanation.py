@@ -10,7 +10,7 @@ from torch import Tensor
 from project.analysis.explanations import captum_installed, grad_cam, integrated_gradients
 from project.analysis.figures.text import shortened
 from project.analysis.report.definitions import DEFINITIONS
-from project.analysis.report.document import Note, Picture, Section, Table
+from project.analysis.report.document import Block, Note, Picture, Section, Table
 from project.analysis.report.robustness import frozen
 from project.analysis.report.subject import Subject
 from project.analysis.style import SEQUENTIAL, new_figure, picture_axes
@@ -27,33 +27,35 @@ def explanation_section(subject: Subject) -> Section:
         note = Note("Not made: Captum is not installed. Install it with pip install 'captum>=0.8'.")
         return Section("explanations", "Explanations", "", [note])
     names, images, labels, introduction = _chosen(subject) if subject.images else _suggested(subject)
-    classifier = subject.task
+    classifier = subject.classifier
     with torch.no_grad():
         probabilities = classifier.probabilities(images).cpu()
     confidence, said = probabilities.max(1)
     asked = torch.where(labels < 0, said, labels)
     device = classifier.device
     with frozen(classifier):
-        cams = [grad_cam(classifier, images, classes.to(device)) for classes in (said, asked)]
+        maps = [grad_cam(classifier, images, classes.to(device)) for classes in (said, asked)]
         gradients = integrated_gradients(classifier, images, said.to(device)).cpu()
-    cams = None if cams[0] is None else torch.stack([cam.cpu() for cam in cams], 1)
+    made = [cam.cpu() for cam in maps if cam is not None]
+    cams = torch.stack(made, 1) if made else None
     classes = classifier.class_names
+    true = [classes[label] if label >= 0 else None for label in labels.tolist()]
     rows = [
         [
             names[i],
             classes[said[i]],
-            classes[labels[i]] if labels[i] >= 0 else None,
+            true[i],
             confidence[i].item(),
             probabilities[i, labels[i]].item() if labels[i] >= 0 else None,
         ]
         for i in range(len(names))
     ]
-    titles = [(classes[said[i]], confidence[i].item(), row[2]) for i, row in enumerate(rows)]
+    titles = [(classes[said[i]], confidence[i].item(), true[i]) for i in range(len(names))]
     figure = explanation_figure(images.cpu(), cams, gradients, titles)
     text = (
         "Images in rows; in columns the image, Grad-CAM of the prediction and of the label, and integrated gradients."
     )
-    blocks = [
+    blocks: list[Block] = [
         Picture.of(
             figure,
             text,
@@ -116,7 +118,7 @@ def explanation_figure(
             each = picture_axes(axes[row, place])
             if row == 0:
                 each.set_title(head, fontsize=8, fontweight="normal")
-            if head.startswith("Grad"):
+            if cams is not None and head.startswith("Grad"):
                 each.imshow(grey, "gray", vmin=0, vmax=255)
                 each.imshow(cams[row, place - 1].numpy(), SEQUENTIAL, vmin=0, vmax=1, alpha=0.6)
             else:

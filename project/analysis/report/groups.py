@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from project.analysis.groups import Groups, GroupScores, group_means, group_rates, rate_gaps
-from project.analysis.report.document import Note, Picture, Section, Table
+from project.analysis.report.document import Block, Note, Picture, Section, Table, Value
 from project.analysis.report.figures import group_figure
 from project.analysis.report.subject import Subject
 
@@ -24,9 +24,11 @@ def groups_section(subject: Subject) -> Section:
     return Section("groups", "Groups", introduction, blocks)
 
 
-def _class_blocks(subject: Subject) -> list:
+def _class_blocks(subject: Subject) -> list[Block]:
     outcomes, num_classes = subject.outcomes, len(subject.outcomes.class_names)
-    rows, gap_rows, pictures = [], [], []
+    rows: list[list[Value]] = []
+    gap_rows: list[list[Value]] = []
+    pictures = []
     for attribute, groups in subject.groups.items():
         groups = Groups(groups.names, groups.members[:, outcomes.indices])
         found = group_means(outcomes.correct, groups, subject.seed)
@@ -38,17 +40,26 @@ def _class_blocks(subject: Subject) -> list:
         gap_rows.append([attribute, _worst(groups, found), found.worst, found.gap, *gaps])
         pictures.append(_picture(attribute, groups, found, sizes, "accuracy"))
     columns = ("attribute", "group", "support", "accuracy", "true_positive_rate", "false_positive_rate")
-    gaps = ("attribute", "worst_group", "worst_accuracy", "accuracy_gap", "true_positive_gap", "false_positive_gap")
+    gap_columns = (
+        "attribute",
+        "worst_group",
+        "worst_accuracy",
+        "accuracy_gap",
+        "true_positive_gap",
+        "false_positive_gap",
+    )
     return [
-        Table("gaps", gaps, gap_rows, "Worst groups and gaps"),
+        Table("gaps", gap_columns, gap_rows, "Worst groups and gaps"),
         *pictures,
         Table("all", columns, rows, "Each group"),
     ]
 
 
-def _caption_blocks(subject: Subject) -> list:
+def _caption_blocks(subject: Subject) -> list[Block]:
     said = subject.said
-    rows, gap_rows, pictures = [], [], []
+    rows: list[list[Value]] = []
+    gap_rows: list[list[Value]] = []
+    pictures = []
     for attribute, groups in subject.groups.items():
         found = group_means(said.cider_d, groups, subject.seed)
         exact = group_means(said.exact_match, groups, subject.seed)
@@ -59,9 +70,9 @@ def _caption_blocks(subject: Subject) -> list:
         gap_rows.append([attribute, _worst(groups, found), found.worst, found.gap, exact.gap])
         pictures.append(_picture(attribute, groups, found, sizes, "CIDEr-D"))
     columns = ("attribute", "group", "support", "words", "cider_d", "exact_match")
-    gaps = ("attribute", "worst_group", "worst_cider", "cider_gap", "exact_gap")
+    gap_columns = ("attribute", "worst_group", "worst_cider", "cider_gap", "exact_gap")
     return [
-        Table("gaps", gaps, gap_rows, "Worst groups and gaps"),
+        Table("gaps", gap_columns, gap_rows, "Worst groups and gaps"),
         *pictures,
         Table("all", columns, rows, "Each group"),
     ]

@@ -15,7 +15,7 @@ from torch.nn import functional
 from project.analysis.bootstrap import Estimate, bootstrap_mean
 from project.analysis.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from project.analysis.figures import image_figure
-from project.analysis.report.document import Note, Numbers, Picture, Section, Table
+from project.analysis.report.document import Block, Note, Numbers, Picture, Section, Table, Value
 from project.analysis.report.figures import attack_figure, corruption_figure
 from project.analysis.report.subject import Subject
 from project.losses.adversarial import fgsm, pgd
@@ -30,7 +30,7 @@ _SHOWN_SEVERITY = 3
 
 def robustness_section(subject: Subject) -> Section:
     """Accuracy under attacks of several radii, and under corruptions of all severities."""
-    classifier, places = subject.task, subject.some(_MOST_SAMPLES)
+    classifier, places = subject.classifier, subject.some(_MOST_SAMPLES)
     images, labels = subject.pictures(places), subject.outcomes.labels[places].to(classifier.device)
     generator = torch.Generator(classifier.device).manual_seed(subject.seed)
     attacks = {
@@ -115,7 +115,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _attack_blocks(names: list[str], clean: Estimate, estimates: list[Estimate], num_classes: int) -> list:
+def _attack_blocks(names: list[str], clean: Estimate, estimates: list[Estimate], num_classes: int) -> list[Block]:
     each = {name: estimates[i * len(RADII) : (i + 1) * len(RADII)] for i, name in enumerate(names)}
     rows = [list(row) for row in zip(RADII, *each.values(), strict=True)]
     figure = attack_figure((0, *RADII), {name: [clean, *found] for name, found in each.items()}, num_classes)
@@ -127,9 +127,9 @@ def _attack_blocks(names: list[str], clean: Estimate, estimates: list[Estimate],
     ]
 
 
-def _corruption_blocks(clean: Estimate, estimates: list[Estimate], means: list[Estimate]) -> list:
+def _corruption_blocks(clean: Estimate, estimates: list[Estimate], means: list[Estimate]) -> list[Block]:
     each = {name: estimates[i * len(SEVERITIES) : (i + 1) * len(SEVERITIES)] for i, name in enumerate(CORRUPTIONS)}
-    rows = [
+    rows: list[list[Value]] = [
         [name, severity, estimate]
         for name, found in each.items()
         for severity, estimate in zip(SEVERITIES, found, strict=True)

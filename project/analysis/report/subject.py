@@ -14,8 +14,10 @@ from project.analysis.caption_outcomes import CaptionOutcomes, collect_captions
 from project.analysis.groups import Groups, read_groups
 from project.analysis.outcomes import Outcomes, collect_outcomes, existing_split
 from project.data.base import ImageDataModule
+from project.data.captions.base import CaptionDataModule
 from project.data.samples import Split
-from project.tasks import Captioner, Task
+from project.tasks import Captioner, Classifier, Task
+from project.tasks.caption_search import Decoding
 
 
 @dataclass
@@ -51,6 +53,18 @@ class Subject:
         return len(self.data.splits[self.split])
 
     @property
+    def classifier(self) -> Classifier:
+        """The task, where it is one."""
+        assert isinstance(self.task, Classifier)
+        return self.task
+
+    @property
+    def captioner(self) -> Captioner:
+        """The task, where it is one."""
+        assert isinstance(self.task, Captioner)
+        return self.task
+
+    @property
     def captions(self) -> bool:
         """Whether it is a captioner."""
         return isinstance(self.task, Captioner)
@@ -58,12 +72,17 @@ class Subject:
     @cached_property
     def outcomes(self) -> Outcomes:
         """Of a classifier."""
-        return collect_outcomes(self.task, self.data, self.split)
+        return collect_outcomes(self.classifier, self.data, self.split)
 
     @cached_property
     def said(self) -> CaptionOutcomes:
         """Of a captioner, by the search that it is configured with."""
-        return collect_captions(self.task, self.data, self.split, self.task.search.decoding)
+        return self.said_by(self.captioner.search.decoding)
+
+    def said_by(self, decoding: Decoding) -> CaptionOutcomes:
+        """Of a captioner, by another search."""
+        assert isinstance(self.data, CaptionDataModule)
+        return collect_captions(self.captioner, self.data, self.split, decoding)
 
     @cached_property
     def names(self) -> list[str]:

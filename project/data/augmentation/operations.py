@@ -210,7 +210,7 @@ def _color(images: Tensor, factors: Tensor, _: list[int]) -> Tensor:
 
 def _sharpness(images: Tensor, factors: Tensor, _: list[int]) -> Tensor:
     """Blends with the image smoothed by 3 × 3 ones with a 5 in the middle; the border stays, (b, H, W, 3) uint8."""
-    count, height, width, _ = images.shape
+    count, height, width = images.shape[:3]
     if min(height, width) <= 2:
         return images
     lines = images.view(count, height, width * 3).float()

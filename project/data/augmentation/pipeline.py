@@ -238,4 +238,6 @@ class Plan(NamedTuple):
         """The plan of some of the views."""
         draws = {name: values[views] for name, values in self.draws.items()}
         part = Plan(draws, self.operations[views], self.magnitudes[views])
-        return part if self.view is None else part._replace(view=self.view[views], on_host=self.on_host[:, views])
+        if self.view is None or self.on_host is None:
+            return part
+        return part._replace(view=self.view[views], on_host=self.on_host[:, views])

@@ -56,7 +56,7 @@ def rand_augment(
     """
     operations = _choose(draws[:, :num_operations], _KINDS)
     negative = draws[:, num_operations : 2 * num_operations] < 0.5
-    return operations, _magnitudes(_rand_space(image_size), operations, np.int8(magnitude), negative)
+    return operations, _magnitudes(_rand_space(image_size), operations, np.array(magnitude), negative)
 
 
 def color_jitter(

@@ -96,11 +96,13 @@ class CaptionDataModule(ImageDataModule, ABC):
 
     def _with_words(self) -> dict[Split, CaptionedSamples]:
         # its function, since `super().splits` would leave what it found in this property's place if the rest fails
-        splits = cast("dict[Split, CaptionedSamples]", ImageDataModule.splits.func(self))
+        splits = cast("dict[Split, CaptionedSamples]", ImageDataModule.splits.func(self))  # type: ignore[attr-defined]  # mypy sees a property
         kept = {split: samples.with_words(ptb_tokenize) for split, samples in splits.items()}
-        count = lambda part: sum(len(texts) for samples in part.values() for texts in samples.captions)  # noqa: E731
-        if left_out := count(splits) - count(kept):
-            rank_zero_info(f"data: {left_out} of {count(splits)} captions have no words and are left out")
+        before, after = (
+            sum(len(texts) for samples in part.values() for texts in samples.captions) for part in (splits, kept)
+        )
+        if left_out := before - after:
+            rank_zero_info(f"data: {left_out} of {before} captions have no words and are left out")
         return kept
 
     @cached_property
@@ -185,7 +187,8 @@ class CaptionDataModule(ImageDataModule, ABC):
     def _rows_of(self, split: Split, table: TokenTable) -> Tensor:
         """The rows that a batch looks its captions up in, (N, R) int64, made once an epoch."""
         # overfitting has an order without epochs, and shows the same captions in all of them
-        epoch = getattr(self._training.order, "epoch", 0) if split == "train" else 0
+        shown = self._training if split == "train" else None
+        epoch = 0 if shown is None else getattr(shown.order, "epoch", 0)
         if split not in self._rows or self._rows[split][0] != epoch:
             train = split == "train"
             rows = table.drawn_rows(self.seed, epoch, self.captions_per_image) if train else table.all_rows()

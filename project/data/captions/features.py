@@ -47,6 +47,7 @@ def write_features(path: Path, count: int, features: Callable[[], Iterator[Tenso
                         os.posix_fallocate(file.fileno(), 0, os.path.getsize(temporary))
             target[done : done + len(part)] = part.half().cpu().numpy()
             done += len(part)
+        assert target is not None, "features of nothing"
         assert done == count, "features of another split"
         target.flush()
         del target

@@ -55,7 +55,7 @@ def check_files(paths: Sequence[Path], option: str) -> None:
         there = _files(folder)
         # asked for what the listing lacks: some disks know a file by more than one spelling
         absent |= {
-            path for name in names if name not in there and not os.path.isfile(path := os.path.join(folder, name))
+            file for name in names if name not in there and not os.path.isfile(file := os.path.join(folder, name))
         }
     if absent:
         first = next(path for path in map(str, paths) if path in absent)

@@ -40,7 +40,7 @@ class CaptionedSamples(Samples):
 
     def take(self, indices: np.ndarray, split: Split) -> CaptionedSamples:
         """The samples at `indices` with their captions, as a split of that name."""
-        images = self.images[indices] if self.in_memory else Paths(self.images[i] for i in indices)
+        images = self.images[indices] if isinstance(self.images, np.ndarray) else Paths(self.images[i] for i in indices)
         captions = [self.captions[i] for i in indices]
         tokens = None if self.tokens is None else [self.tokens[i] for i in indices]
         return CaptionedSamples(images, self.labels[indices], split, captions, tokens)
@@ -75,7 +75,7 @@ class CaptionedSamples(Samples):
                 raise DataError(f"{self.split} split: {self.name_of(image)}: every image needs a caption, and this one has {said}; "
                                 "give it one, or take it out of the list")  # fmt: skip
             captions.append([text for text, _ in kept])
-            tokens.append([known for _, known in kept])
+            tokens.append([known for _, known in kept if known is not None])
         return CaptionedSamples(
             self.images, self.labels, self.split, captions, tokens if self.tokens is not None else None
         )

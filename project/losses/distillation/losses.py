@@ -111,7 +111,8 @@ class DistillationLosses(nn.Module):
         """What the student answers, (B, K): its own logits, or with `simkd` those of the teacher's classifier."""
         if self._answering is None:
             return student.logits
-        return self.learned[self._answering].logits(student.map(self._stages[self._answering].student[0]))
+        answering: Any = self.learned[self._answering]
+        return answering.logits(student.map(self._stages[self._answering].student[0]))
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets, epoch: float) -> Sum:
         """All terms for a batch.

@@ -76,7 +76,8 @@ class Published(NamedTuple):
     @property
     def inputs(self) -> list[str]:
         """What it is given of a batch, in order."""
-        takes = self.build.forward if inspect.isclass(self.build) else self.build
+        build: Any = self.build
+        takes = build.forward if inspect.isclass(self.build) else build
         return [name for name in inspect.signature(takes).parameters if name in INPUTS]
 
     @property
@@ -90,7 +91,8 @@ class Published(NamedTuple):
     def made(self, sizes: dict[str, Any], options: dict[str, Any]) -> Callable[..., Tensor]:
         """The function with its options, or a module of its own."""
         needed = {name: sizes[name] for name in self.parameters if name in SIZES}
-        return self.build(**needed, **options) if inspect.isclass(self.build) else partial(self.build, **options)
+        build: Any = self.build
+        return build(**needed, **options) if inspect.isclass(self.build) else partial(build, **options)
 
 
 LOSSES: dict[str, Published] = {

@@ -25,7 +25,7 @@ class Grams(NamedTuple):
 
     caption: np.ndarray
     gram: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # nobody asks for the tuple's own
     size: int
     words: np.ndarray
 

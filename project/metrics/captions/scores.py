@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 
 from torch import nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from project.metrics.captions.bleu import BLEU
 from project.metrics.captions.cider import CIDErD
@@ -27,7 +27,7 @@ class CaptionScores(nn.Module):
 
     def __init__(self, training_captions: Iterable[str] | None = None, java: Iterable[str] = ()) -> None:
         super().__init__()
-        metrics = {
+        metrics: dict[str, Metric | MetricCollection] = {
             "bleu": BLEU(),
             "rouge_l": ROUGEL(),
             "cider_d": CIDErD(),

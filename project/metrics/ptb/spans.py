@@ -41,6 +41,13 @@ def _last(matches: Iterator[re.Match[str]]) -> re.Match[str] | None:
     return next(iter(deque(matches, maxlen=1)), None)
 
 
+def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """Where the match of a pattern that always matches ends."""
+    match = pattern.match(text, place)
+    assert match is not None
+    return match.end()
+
+
 _NAME = r"[A-Za-z][A-Za-z0-9_:.-]*+"
 _VALUE = r"(?:'[^'\n]*+'|\"[^\"\n]*+\")"
 _ELEMENT = re.compile(rf"<(?:{_NAME}(?: ++{_NAME}(?: *+= *+{_VALUE})?+)*+ *+(?:/ *+)?+|/{_NAME} *+)>")
@@ -125,7 +132,7 @@ def host_address(text: str, place: int, found: Found) -> Match:
 
 
 def _addresses(labels: re.Pattern[str], domain: re.Pattern[str], text: str, place: int) -> _Stretch:
-    stop = labels.match(text, place).end()
+    stop = _end(labels, text, place)
     path_limit = None
     plain = with_path = (0, 0)  # the last place before which an address may begin, and its end
     # a domain of capitals may lie behind the labels
@@ -156,9 +163,9 @@ def mail_address(text: str, place: int, found: Found) -> Match:
 
 
 def _mail_addresses(text: str, place: int) -> _Stretch:
-    stop = _LOCAL_CHARACTERS.match(text, place).end()
+    stop = _end(_LOCAL_CHARACTERS, text, place)
     last = _last(_AT.finditer(text, place, stop))
-    return _Stretch(stop, (last.start(),), (_MAIL_HOST.match(text, last.start()).end(),)) if last else _Stretch(stop)
+    return _Stretch(stop, (last.start(),), (_end(_MAIL_HOST, text, last.start()),)) if last else _Stretch(stop)
 
 
 _EXTENSIONS = (
@@ -176,7 +183,7 @@ def file_name(text: str, place: int, found: Found) -> Match:
 
 
 def _file_names(text: str, place: int) -> _Stretch:
-    stop = _FILE_PARTS.match(text, place).end()
+    stop = _end(_FILE_PARTS, text, place)
     last = _last(_FILE_END.finditer(text, place, stop + 1))
     return _Stretch(stop, (last.start(),), (last.end(),)) if last else _Stretch(stop)
 
@@ -195,7 +202,7 @@ def hyphenated(text: str, place: int, found: Found) -> Match:
 
 
 def _hyphenated_words(text: str, place: int) -> _Stretch:
-    stop = _BEFORE_HYPHEN.match(text, place).end()
+    stop = _end(_BEFORE_HYPHEN, text, place)
     rest = _HYPHENATED.match(text, stop)
     return _Stretch(stop, (stop,), (rest.end(),)) if rest else _Stretch(stop)
 

@@ -5,21 +5,24 @@ Shapes: as in `decoder`.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from project.models.captioning.attention import SoftAttention
 from project.models.captioning.cells import Cell, CellKind, State, state_parts
-from project.models.captioning.decoder import CaptionDecoder
+from project.models.captioning.decoder import CaptionDecoder, SharedOptions
 from project.models.captioning.encoder import Features
 
-Context = tuple[Tensor, Tensor, Tensor]
+Context = tuple[Tensor, Tensor, Tensor, tuple[Tensor | None, ...]]
+"""The grid, its keys, its mean, and the dropout between layers, which is known with the image."""
 
 
-class _Attentive(CaptionDecoder):
+class _Attentive(CaptionDecoder[tuple[State, ...], Context]):
     """What both have: the grid with its keys as context, and states that begin from the mean of the grid."""
 
-    def __init__(self, num_features: int, cell: CellKind, num_states: int, **options: object) -> None:
+    def __init__(self, num_features: int, cell: CellKind, num_states: int, **options: Unpack[SharedOptions]) -> None:
         super().__init__(**options)
         hidden_size = options["hidden_size"]
         self.num_states, self.parts = num_states, state_parts(cell)
@@ -30,7 +33,7 @@ class _Attentive(CaptionDecoder):
         """See the base class."""
         chunks = self.state(features.pooled).tanh()[:, None].chunk(self.num_states * self.parts, dim=2)
         states = tuple(chunks[i : i + self.parts] for i in range(0, len(chunks), self.parts))
-        return states, (features.grid, self.attention.keys(features.grid), features.pooled)
+        return states, (features.grid, self.attention.keys(features.grid), features.pooled, ())
 
 
 class SoftDecoder(_Attentive):
@@ -46,7 +49,7 @@ class SoftDecoder(_Attentive):
         **options: those of `CaptionDecoder`.
     """
 
-    def __init__(self, num_features: int, cell: CellKind, layers: int, **options: object) -> None:
+    def __init__(self, num_features: int, cell: CellKind, layers: int, **options: Unpack[SharedOptions]) -> None:
         super().__init__(num_features, cell, layers, **options)
         embedding_size, hidden_size = options["embedding_size"], options["hidden_size"]
         self.gate = nn.Linear(hidden_size, 1)
@@ -55,13 +58,13 @@ class SoftDecoder(_Attentive):
             Cell(cell, hidden_size if layer else embedding_size + num_features, hidden_size) for layer in range(layers)
         )
 
-    def start(self, features: Features) -> tuple[tuple[State, ...], tuple]:
-        """See the base class; the dropout between layers is known with the image."""
-        states, context = super().start(features)
-        return states, (*context, tuple(self.dropout.mask(states[0][0]) for _ in self.cells[1:]))
+    def start(self, features: Features) -> tuple[tuple[State, ...], Context]:
+        """See the base class."""
+        states, (grid, keys, pooled, _) = super().start(features)
+        return states, (grid, keys, pooled, tuple(self.dropout.mask(states[0][0]) for _ in self.cells[1:]))
 
     def advance(
-        self, inputs: Tensor, memory: tuple[State, ...], context: tuple
+        self, inputs: Tensor, memory: tuple[State, ...], context: Context
     ) -> tuple[Tensor, Tensor, tuple[State, ...]]:
         """See the base class."""
         grid, keys, _, masks = context
@@ -84,7 +87,7 @@ class TopDownDecoder(_Attentive):
         **options: those of `CaptionDecoder`.
     """
 
-    def __init__(self, num_features: int, cell: CellKind, **options: object) -> None:
+    def __init__(self, num_features: int, cell: CellKind, **options: Unpack[SharedOptions]) -> None:
         super().__init__(num_features, cell, 2, **options)
         embedding_size, hidden_size = options["embedding_size"], options["hidden_size"]
         self.looking = Cell(cell, hidden_size + num_features + embedding_size, hidden_size)
@@ -94,7 +97,7 @@ class TopDownDecoder(_Attentive):
         self, inputs: Tensor, memory: tuple[State, ...], context: Context
     ) -> tuple[Tensor, Tensor, tuple[State, ...]]:
         """See the base class."""
-        grid, keys, pooled = context
+        grid, keys, pooled, _ = context
         looking, speaking = memory
         around = pooled[:, None].expand(-1, inputs.shape[1], -1).to(inputs.dtype)
         looking = self.looking(torch.cat([speaking[0].to(inputs.dtype), around, inputs], dim=2), looking)

@@ -7,13 +7,28 @@ L places of the grid, D features.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from project.models.captioning.cells import LockedDropout
 from project.models.captioning.encoder import Features
+
+Memory = TypeVar("Memory")
+Context = TypeVar("Context")
+
+
+class SharedOptions(TypedDict):
+    """What every decoder is made with; see `CaptionDecoder`."""
+
+    vocabulary_size: int
+    start: int
+    embedding_size: int
+    hidden_size: int
+    dropout: float
+    word_dropout: float
+    tie_embeddings: bool
 
 
 class Taught(NamedTuple):
@@ -23,7 +38,7 @@ class Taught(NamedTuple):
     attention: Tensor | None
 
 
-class CaptionDecoder(nn.Module, ABC):
+class CaptionDecoder(nn.Module, ABC, Generic[Memory, Context]):
     """A recurrent network that scores the next word.
 
     `start` and `step` are what the searches of `project.decoding` ask for.
@@ -63,11 +78,11 @@ class CaptionDecoder(nn.Module, ABC):
             self.output.weight = self.embedding.weight
 
     @abstractmethod
-    def start(self, features: Features) -> tuple[object, object]:
+    def start(self, features: Features) -> tuple[Memory, Context]:
         """Memory (B, 1, ...) and context (B, ...) before the first word."""
 
     @abstractmethod
-    def advance(self, inputs: Tensor, memory: object, context: object) -> tuple[Tensor, Tensor | None, object]:
+    def advance(self, inputs: Tensor, memory: Memory, context: Context) -> tuple[Tensor, Tensor | None, Memory]:
         """One step.
 
         Args:
@@ -87,7 +102,7 @@ class CaptionDecoder(nn.Module, ABC):
         kept = (torch.rand(words.shape, device=words.device) >= self.word_dropout) | (words == self.start_token)
         return vectors * kept[..., None]
 
-    def step(self, tokens: Tensor, memory: object, context: object) -> tuple[Tensor, object]:
+    def step(self, tokens: Tensor, memory: Memory, context: Context) -> tuple[Tensor, Memory]:
         """Logits (B, W, V) of the next word and the next memory, from the newest words (B, W) int64."""
         outputs, _, memory = self.advance(self.embed(tokens), memory, context)
         return self.output(outputs), memory
@@ -110,19 +125,21 @@ class CaptionDecoder(nn.Module, ABC):
             outputs, attention = self.unroll(self.dropout(self.embed(before)), memory, context)
         return Taught(self.output(self.dropout(outputs)), attention)
 
-    def unroll(self, inputs: Tensor, memory: object, context: object) -> tuple[Tensor, Tensor | None]:
+    def unroll(self, inputs: Tensor, memory: Memory, context: Context) -> tuple[Tensor, Tensor | None]:
         """All steps of inputs (B, R, T, E): outputs (B, R, T, E), and where it looked, (B, R, T, L)."""
         outputs, attention = [], []
         for step in inputs.unbind(2):
             output, weights, memory = self.advance(step, memory, context)
             outputs.append(output)
-            attention.append(weights)
-        return torch.stack(outputs, 2), None if attention[0] is None else torch.stack(attention, 2)
+            if weights is not None:
+                attention.append(weights)
+        return torch.stack(outputs, 2), torch.stack(attention, 2) if attention else None
 
     def _sampled(
-        self, before: Tensor, memory: object, context: object, sampling: float
+        self, before: Tensor, memory: Memory, context: Context, sampling: float
     ) -> tuple[Tensor, Tensor | None]:
-        outputs, attention, words = [], [], before[:, :, 0]
+        outputs: list[Tensor] = []
+        attention, words = [], before[:, :, 0]
         given = torch.rand(before.shape, device=before.device) >= sampling
         mask = self.dropout.mask(self.embedding(words))
         for t in range(before.shape[2]):
@@ -135,11 +152,12 @@ class CaptionDecoder(nn.Module, ABC):
             inputs = self.embed(words)
             output, weights, memory = self.advance(inputs if mask is None else inputs * mask, memory, context)
             outputs.append(output)
-            attention.append(weights)
-        return torch.stack(outputs, 2), None if attention[0] is None else torch.stack(attention, 2)
+            if weights is not None:
+                attention.append(weights)
+        return torch.stack(outputs, 2), torch.stack(attention, 2) if attention else None
 
 
-def expand(memory: object, width: int) -> object:
+def expand(memory: Any, width: int) -> Any:
     """A memory (B, 1, ...) for `width` captions of each image; a view."""
     if isinstance(memory, Tensor):
         return memory.expand(-1, width, *memory.shape[2:])

@@ -34,7 +34,7 @@ class ImageEncoder(nn.Module):
         self.num_features, self.height, self.width = list(network.stage_shapes(image_size).values())[-1]
         self.note = network.note
         # parameters without a gradient would keep several processes waiting for it
-        network.pool, network.head = nn.Identity(), nn.Identity()
+        network.pool, network.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]  # nobody asks this one for logits
         self.network = network
 
     def forward(self, images: Tensor) -> Features:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -86,7 +87,7 @@ class CaptionNetwork(nn.Module):
         super().__init__()
         self.encoder = ImageEncoder(backbone, image_size, backbone_options)
         directions = 2 if decoder.bidirectional else 1
-        self.decoders = nn.ModuleList(
+        self.decoders: Sequence[CaptionDecoder[Any, Any]] = nn.ModuleList(  # type: ignore[assignment]  # torch's holds any module
             _build_decoder(vocabulary_size, start, self.encoder.num_features, decoder) for _ in range(directions)
         )
 
@@ -95,7 +96,9 @@ class CaptionNetwork(nn.Module):
         return self.encoder(images)
 
 
-def _build_decoder(vocabulary_size: int, start: int, num_features: int, options: DecoderOptions) -> CaptionDecoder:
+def _build_decoder(
+    vocabulary_size: int, start: int, num_features: int, options: DecoderOptions
+) -> CaptionDecoder[Any, Any]:
     shared = {name: value for name, value in asdict(options).items() if name not in ("attention", "bidirectional")}
     shared |= {"vocabulary_size": vocabulary_size, "start": start, "num_features": num_features}
     if options.attention == "none":

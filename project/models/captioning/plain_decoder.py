@@ -5,14 +5,16 @@ Shapes: as in `decoder`.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor, nn
 
 from project.models.captioning.cells import CellKind, Layer, State, state_parts
-from project.models.captioning.decoder import CaptionDecoder
+from project.models.captioning.decoder import CaptionDecoder, SharedOptions
 from project.models.captioning.encoder import Features
 
 
-class PlainDecoder(CaptionDecoder):
+class PlainDecoder(CaptionDecoder[tuple[State, ...], tuple[Tensor | None, ...]]):
     """The image is the first input and makes the initial state (Vinyals et al. 2015, arXiv:1411.4555).
 
     Captions are taught whole, each layer in one call.
@@ -24,7 +26,7 @@ class PlainDecoder(CaptionDecoder):
         **options: those of `CaptionDecoder`.
     """
 
-    def __init__(self, num_features: int, cell: CellKind, layers: int, **options: object) -> None:
+    def __init__(self, num_features: int, cell: CellKind, layers: int, **options: Unpack[SharedOptions]) -> None:
         super().__init__(**options)
         embedding_size, hidden_size = options["embedding_size"], options["hidden_size"]
         self.parts = state_parts(cell)
