@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -60,9 +61,12 @@ def skip_fields(app: Sphinx, what: str, name: str, member: object, skip: bool, o
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
-def name_file(app: Sphinx, env: object, node: nodes.Element, content: nodes.TextElement) -> nodes.TextElement | None:
-    """A file of the project that is no page is named and not linked to."""
-    return content if (ROOT / node["reftarget"]).exists() else None
+def read_page(app: Sphinx, name: str, source: list[str]) -> None:
+    """The README opens the pages; links that lead out of docs, where no pages are, keep their text alone."""
+    if name == "index":
+        readme = (ROOT / "README.md").read_text().replace("](docs/", "](./")
+        source[0] = re.sub(r"(?<!!)\[([^]]*)\]\((?!\./|#|http)[^)]*\)", r"\1", readme) + source[0]
+    source[0] = re.sub(r"\]\((?:\.\./)+README\.md", "](/index.md", source[0])
 
 
 def setup(app: Sphinx) -> None:
@@ -70,4 +74,4 @@ def setup(app: Sphinx) -> None:
     app.add_directive("room", Room)
     app.connect("autodoc-process-docstring", describe_fields, priority=400)  # before napoleon reads it
     app.connect("autodoc-skip-member", skip_fields)
-    app.connect("missing-reference", name_file)
+    app.connect("source-read", read_page)
