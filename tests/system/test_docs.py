@@ -303,7 +303,7 @@ def test_a_page_from_top_to_bottom(page, tmp_path, monkeypatch, images, captione
         exec(compile(drawing, page, "exec"), {})
         start = []
     for program, *arguments in (*start, *commands(PAGES[page])):
-        if program != "python" or any(part in " ".join((*arguments,)) for part in LEFT_OUT):
+        if program != "python" or any(part in " ".join(arguments) for part in LEFT_OUT):
             continue
         if arguments[0] != "-m":
             monkeypatch.setattr(sys, "argv", [*arguments, "--sections", "accuracy,cost"])
@@ -313,10 +313,8 @@ def test_a_page_from_top_to_bottom(page, tmp_path, monkeypatch, images, captione
         if "--print_config" in given:
             Path("mine.yaml").write_text(yaml.safe_dump(printed(verb, *given[:-1])))
             continue
-        short = (
-            SHORT if verb == "fit" and "--ckpt_path" not in given else ["--trainer.max_epochs", "2"] * (verb == "fit")
-        )
-        main([verb, *given, *short, *AFTER])
+        short = ["--trainer.max_epochs", "2"] if "--ckpt_path" in given else SHORT
+        main([verb, *given, *(short if verb == "fit" else ()), *AFTER])
     finished = {path.parts[-4] for path in tmp_path.glob("runs/*/version_*/checkpoints/best.ckpt")}
     expected = {"README.md": {"classifier-digits", "classifier-imagefolder", "captioner-emoji", "distiller-digits",
                               "teacher-digits"},
