@@ -28,7 +28,7 @@ class Bins(NamedTuple):
 
 
 class CalibrationError(Sums):
-    """Expected calibration error, 0..1: the mean over samples of their bin's |accuracy - mean confidence|.
+    """Expected calibration error, 0..1: the mean over samples of how far their bin's accuracy is from its mean confidence.
 
     Guo et al. 2017, arXiv:1706.04599, equation 3, with M bins of equal width over the top probability. A confidence on
     an edge belongs to the bin above, as in torchmetrics, and 1 to the last bin, as in the paper; torchmetrics 1.9 has

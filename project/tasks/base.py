@@ -103,9 +103,10 @@ class Task(LightningModule, ABC):
             batch_size: images at a time.
 
         Returns:
-            Of a classifier, for each image `{"label": str, "probability": float, "top5": [[label, probability], ...]}`;
-            of a captioner `{"caption": str, "log_probability": float, "finished": bool, "words": [{"word": str,
-            "log_probability": float}, ...], "alternatives": [...]}`.
+            A dictionary for each image.
+            A classifier's is `{"label": str, "probability": float, "top5": [[label, probability], ...]}`, a captioner's
+            `{"caption": str, "log_probability": float, "finished": bool, "words": [{"word": str, "log_probability": float},
+            ...], "alternatives": [...]}`.
 
         Raises:
             DataError: a file cannot be read as an image.
