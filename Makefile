@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything runs in .venv, which `make setup` fills.
-.PHONY: help setup demo test test-slow test-faults fuzz notebooks notebooks-docs check lock clean
+.PHONY: help setup demo test test-slow test-faults fuzz notebooks notebooks-docs docs coverage check lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,6 +14,8 @@ help:
 	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
 	@echo "make test-faults  kills, full disks, damaged files: what docs/reliability.md promises (a quarter of an hour)"
 	@echo "make fuzz    damaged files, and properties on random examples, for SECONDS=300 and ten minutes"
+	@echo "make docs    the pages and the reference, docs/_build/index.html (two minutes)"
+	@echo "make coverage  what of project/ the fast tests do not run"
 	@echo "make check   formatting, lint and types"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -57,6 +59,12 @@ fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python -m pytest -q --timeout 3600 --hypothesis-profile many -m hypothesis
 
+docs: setup
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
+
+coverage: setup
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not faults" --cov --cov-report term:skip-covered
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -67,4 +75,4 @@ lock:
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache docs/_build

@@ -5,7 +5,8 @@
 #   sbatch --job-name large --nodes 2 scripts/slurm.sh --config configs/classifier/imagenet_resnet50.yaml --data.root DIR
 #
 # Options of sbatch come before the script and beat the lines below; those of `python -m project fit` come after it. The run
-# lies in runs/JOB_NAME-JOB_ID, on a disk that all nodes share.
+# lies in runs/JOB_NAME-JOB_ID, on a disk that all nodes share. Where pieces of your own belong to it (docs/how-to), PROGRAM
+# names the file that knows them: PROGRAM=mine.py sbatch scripts/slurm.sh …
 #
 # Two minutes before the job's time is over SLURM warns this script. The run finishes its batch, writes last.ckpt and ends
 # with status 143; the job goes back into the queue under its number, and its next start goes on in the same directory.
@@ -25,7 +26,10 @@
 
 warned=false
 
-srun --kill-on-bad-exit=1 python -m project fit \
+program=(-m project)
+[[ -n ${PROGRAM-} ]] && program=("$PROGRAM")
+
+srun --kill-on-bad-exit=1 python "${program[@]}" fit \
     --config configs/trainer/ddp.yaml --name "$SLURM_JOB_NAME-$SLURM_JOB_ID" --ckpt_path auto --progress lines "$@" \
     --trainer.num_nodes "$SLURM_NNODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" &
 step=$!

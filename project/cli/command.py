@@ -101,7 +101,9 @@ def read_command(args: list[str]) -> Command:
             raise CheckpointError(f"ckpt_path: {path}: holds weights and no state of training to go on with; start a new "
                                   "run from them with --model.init_from")  # fmt: skip
         del checkpoint["state_dict"]
-        check_no_new_classes(checkpoint.get("config"), path, arguments.texts)
+        kept = checkpoint.get("config") or {}
+        needed = {"model": kept.get("model")} if verb == "predict" else kept
+        check_no_new_classes(needed, path, arguments.texts)
         under = _config_of(checkpoint, verb)
         check_no_new_classes(under, path, arguments.texts)
         config = parser.parse_args(["--config", json.dumps(under), *arguments.ordered])

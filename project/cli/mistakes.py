@@ -60,10 +60,14 @@ def explain(message: str, root_options: Iterable[str]) -> str:
             return f"{option}: there is no such option; {did_you_mean(last, _parameters(section))}"
         return f"{name}: there is no such option; {did_you_mean(name.partition('.')[0], root_options)}"
 
-    number = re.search(r"Errors:\s+- Expected a <class '(int|float|bool)'>", message)
-    wrong = re.search(r"Given value: (\S+?)\.? ", message)
-    if number and wrong and "." in where:
-        return f"{where}: expected {number[1]}; got '{wrong[1]}'"
+    kinds = [
+        _kind(each) for each in re.findall(r"Expected a (<class '(?:int|float|bool)'>|typing\.Literal\[.*?\])", message)
+    ]
+    wrong = re.search(r"Given value: NestedArg\(key='[^']*', val='(.*)'\)", message) or re.search(
+        r"Given value: (\S+?)\.?(?:\s|$)", message
+    )
+    if kinds and wrong and "." in where:
+        return f"{where}: expected {' or '.join(dict.fromkeys(kinds))}; got '{wrong[1]}'"
 
     unknown_class = re.search(r"Expected a dot import path string: (\w+)", message)
     if unknown_class:
@@ -81,6 +85,12 @@ def explain(message: str, root_options: Iterable[str]) -> str:
     if 'in "<unicode string>"' in what:
         what = "not valid YAML: " + re.sub(r" in \"<unicode string>\",?", ",", what)
     return f"{where}: {what}" if where else what
+
+
+def _kind(expected: str) -> str:
+    """What a type is called, such as `int`, or the words that a literal takes."""
+    literal = re.search(r"Literal\[(.*)\]", expected)
+    return literal[1].replace(", ", " or ") if literal else expected.removeprefix("<class '").removesuffix("'>")
 
 
 def _parameters(section: str) -> set[str]:

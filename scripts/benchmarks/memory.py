@@ -127,6 +127,7 @@ def _peak(images: Path, storage: str, folder: Path) -> tuple[float, float]:
     """Of the process that trains, and of the largest of its workers."""
     options = ("fit", "--model", "Classifier", "--model.backbone", "simple_cnn", "--data", "ImageFolder", "--data.root", images,
                "--data.image_size", _SIZE, "--data.storage", storage, "--data.num_workers", 2, "--data.batch_size", 64,
+               "--data.eval_batch_size", 64,
                "--data.cache_dir", folder / "cache", "--trainer.max_epochs", 1, "--trainer.accelerator", "cpu",
                "--trainer.default_root_dir", folder / "runs", "--progress", "none")  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}

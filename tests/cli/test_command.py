@@ -155,6 +155,16 @@ def test_a_checkpoint_cannot_have_a_module_imported(fails, trained, monkeypatch,
     assert "antigravity" not in sys.modules
 
 
+def test_predicting_needs_no_class_of_the_data(run, fails, trained, images):
+    """Such as one that another program defined."""
+    path = trained / "checkpoints" / "best.ckpt"
+    checkpoint = read_checkpoint(path)
+    checkpoint["config"]["data"]["class_path"] = "elsewhere.Shapes"
+    torch.save(checkpoint, path)
+    assert "'elsewhere.Shapes'" in fails("test", "--ckpt_path", path)
+    assert run("predict", "--ckpt_path", path, "--data.predict", images) == 0
+
+
 def test_a_class_among_a_networks_options_is_not_made(fails, trained, tmp_path):
     path = trained / "checkpoints" / "last.ckpt"
     checkpoint = read_checkpoint(path)

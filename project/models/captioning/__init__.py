@@ -2,6 +2,6 @@
 
 from project.models.captioning.decoder import CaptionDecoder, Taught
 from project.models.captioning.encoder import Features, ImageEncoder
-from project.models.captioning.network import CaptionNetwork, DecoderOptions
+from project.models.captioning.network import DECODERS, CaptionNetwork, DecoderOptions
 
-__all__ = ["CaptionDecoder", "CaptionNetwork", "DecoderOptions", "Features", "ImageEncoder", "Taught"]
+__all__ = ["DECODERS", "CaptionDecoder", "CaptionNetwork", "DecoderOptions", "Features", "ImageEncoder", "Taught"]

@@ -87,8 +87,10 @@ class TopDownDecoder(_Attentive):
         **options: those of `CaptionDecoder`.
     """
 
+    fixed_layers = 2
+
     def __init__(self, num_features: int, cell: CellKind, **options: Unpack[SharedOptions]) -> None:
-        super().__init__(num_features, cell, 2, **options)
+        super().__init__(num_features, cell, self.fixed_layers, **options)
         embedding_size, hidden_size = options["embedding_size"], options["hidden_size"]
         self.looking = Cell(cell, hidden_size + num_features + embedding_size, hidden_size)
         self.speaking = Cell(cell, num_features + hidden_size, hidden_size)

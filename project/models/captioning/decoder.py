@@ -7,7 +7,7 @@ L places of the grid, D features.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,9 @@ class CaptionDecoder(nn.Module, ABC, Generic[Memory, Context]):
             would have (Bowman et al. 2016, arXiv:1511.06349, section 3.1).
         tie_embeddings: whether the output layer uses the words' embeddings (Press and Wolf 2017, arXiv:1608.05859).
     """
+
+    fixed_layers: ClassVar[int | None] = None
+    """How many recurrent layers the decoder has, where that is no option."""
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -15,7 +15,12 @@ from project.models.captioning.decoder import CaptionDecoder
 from project.models.captioning.encoder import Features, ImageEncoder
 from project.models.captioning.plain_decoder import PlainDecoder
 
-Attention = Literal["none", "soft", "top_down"]
+DECODERS: dict[str, type[CaptionDecoder[Any, Any]]] = {
+    "none": PlainDecoder,
+    "soft": SoftDecoder,
+    "top_down": TopDownDecoder,
+}
+"""By what `model.decoder.attention` calls them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class DecoderOptions:
         ConfigError: a value is out of its range.
     """
 
-    attention: Attention = "soft"
+    attention: str = "soft"
     cell: CellKind = "lstm"
     layers: int = 1
     embedding_size: int = 256
@@ -49,8 +54,8 @@ class DecoderOptions:
     bidirectional: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("attention", Attention), ("cell", CellKind)):
-            value, known = getattr(self, name), get_args(kind)
+        for name, known in (("attention", DECODERS), ("cell", get_args(CellKind))):
+            value = getattr(self, name)
             if value not in known:
                 raise ConfigError(f"model.decoder.{name}: there is no '{value}'; {did_you_mean(str(value), known)}")
         for name in ("layers", "embedding_size", "hidden_size"):
@@ -59,8 +64,9 @@ class DecoderOptions:
         for name in ("dropout", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.decoder.{name}: must be at least 0 and below 1; got {getattr(self, name)}")
-        if self.attention == "top_down" and self.layers not in (1, 2):
-            raise ConfigError("model.decoder.layers: top_down attention has always two; leave it out")
+        fixed = DECODERS[self.attention].fixed_layers
+        if fixed is not None and self.layers not in (1, fixed):
+            raise ConfigError(f"model.decoder.layers: {self.attention} attention has always {fixed}; leave it out")
 
 
 class CaptionNetwork(nn.Module):
@@ -99,11 +105,8 @@ class CaptionNetwork(nn.Module):
 def _build_decoder(
     vocabulary_size: int, start: int, num_features: int, options: DecoderOptions
 ) -> CaptionDecoder[Any, Any]:
-    shared = {name: value for name, value in asdict(options).items() if name not in ("attention", "bidirectional")}
+    kind = DECODERS[options.attention]
+    left_out = {"attention", "bidirectional"} | ({"layers"} if kind.fixed_layers else set())
+    shared = {name: value for name, value in asdict(options).items() if name not in left_out}
     shared |= {"vocabulary_size": vocabulary_size, "start": start, "num_features": num_features}
-    if options.attention == "none":
-        return PlainDecoder(**shared)
-    if options.attention == "soft":
-        return SoftDecoder(**shared)
-    del shared["layers"]
-    return TopDownDecoder(**shared)
+    return kind(**shared)

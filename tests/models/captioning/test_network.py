@@ -75,7 +75,7 @@ def test_two_directions_share_the_encoder_and_nothing_else():
         ({"dropout": 1.0}, "dropout: must be at least 0 and below 1; got 1.0"),
         ({"word_dropout": 1.0}, "word_dropout: must be at least 0 and below 1; got 1.0"),
         ({"dropout": -0.1}, "dropout: must be at least 0 and below 1; got -0.1"),
-        ({"attention": "top_down", "layers": 3}, "layers: top_down attention has always two; leave it out"),
+        ({"attention": "top_down", "layers": 3}, "layers: top_down attention has always 2; leave it out"),
         ({"attention": "sof"}, "attention: there is no 'sof'; did you mean 'soft'?"),
         ({"cell": "lstmm"}, "cell: there is no 'lstmm'; did you mean 'lstm'?"),
     ],
