@@ -20,7 +20,8 @@ WORDS = ["a", "dog", "cat", "on", "the", "grass", "runs"]
 
 def _classifier(**options: object) -> Classifier:
     torch.manual_seed(0)
-    task = Classifier(["ant", "bee", "cow"], SIZE, backbone_options={"width": 4}, **options).eval()
+    small = {} if "backbone" in options else {"backbone_options": {"width": 4}}
+    task = Classifier(["ant", "bee", "cow"], SIZE, **small | options).eval()
     task.temperature.fill_(0.1)
     return task
 

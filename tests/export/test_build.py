@@ -84,31 +84,27 @@ def test_mistakes_in_what_is_read_and_where_it_goes(classifier, saved, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format_name", ["onnx", "pt2"])
-@pytest.mark.parametrize("attention", ["none", "soft", "top_down"])
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_every_captioner_answers_alike(captioner, saved, tmp_path, format_name, attention, cell):
-    task = captioner({"direction": "rescore"}, attention=attention, cell=cell, layers=2, bidirectional=True)
-    found = export(str(saved(task)), format_name, tmp_path / "out" / f"x.{format_name}")
-    assert f"x.backward.{format_name}" in names(tmp_path / "out")
-    assert max(each.value for each in found.differences) < 1e-5
+@pytest.mark.parametrize(("attention", "cell"), [("none", "lstm"), ("soft", "gru"), ("top_down", "rnn")])
+def test_captioners_of_every_kind_answer_alike(captioner, saved, tmp_path, format_name, attention, cell):
+    decoder = {"attention": attention, "cell": cell, "layers": 2, "tie_embeddings": True, "bidirectional": True}
+    task = captioner({"direction": "rescore"}, **decoder)
+    found = export(str(saved(task)), format_name, tmp_path / "out" / f"x.{format_name}")  # compares, or raises
+    assert [each.what for each in found.differences] == ["step", "backward"] * 3
+    files = [f"x.{name}.{format_name}" for name in ("backward", "encoder", "step")]
+    assert names(tmp_path / "out") == ["MODEL_CARD.md", "caption.py", *files]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format_name", ["onnx", "pt2"])
 @pytest.mark.parametrize(
-    "options",
+    ("format_name", "options"),
     [
-        {"tta": "flip_shift"},
-        {"backbone": "vit_b_16"},
-        {"backbone": "convnext_tiny"},
-        {"backbone": "shufflenetv1"},
-        {"backbone": "mobilenetv2"},
-        {"backbone": "wrn_16_2"},
+        ("onnx", {"tta": "flip_shift"}),
+        ("onnx", {"backbone": "shufflenetv1"}),
+        ("pt2", {"backbone": "vit_b_16"}),
+        ("pt2", {"backbone": "convnext_tiny"}),
     ],
     ids=str,
 )
-def test_every_kind_of_network_answers_alike(classifier, saved, tmp_path, format_name, options):
-    plain = {"backbone_options": {}} if "backbone" in options else {}
-    task = classifier(**plain | options)
-    found = export(str(saved(task)), format_name, tmp_path / f"x.{format_name}")
-    assert max(each.value for each in found.differences) < 1e-4
+def test_networks_of_many_kinds_answer_alike(classifier, saved, tmp_path, format_name, options):
+    found = export(str(saved(classifier(**options))), format_name, tmp_path / f"x.{format_name}")
+    assert [each.what for each in found.differences] == ["probabilities"] * 3
