@@ -102,7 +102,7 @@ def _traced(program: Program) -> ExportedProgram:
     for node, spec in zip(found.graph.find_nodes(op="placeholder"), found.graph_signature.input_specs, strict=True):
         if not node.users and spec.target in found.state_dict:
             # the encoder of a captioner holds the words, too, and torch keeps what is not used
-            found.state_dict[spec.target] = nn.Parameter(torch.empty(0))
+            found.state_dict[spec.target] = nn.Parameter(torch.empty(0), requires_grad=False)
     return found
 
 
@@ -115,6 +115,9 @@ def _exporting(format_name: str) -> Iterator[None]:
                 warnings.filterwarnings("ignore", message, category)
             yield
     except Exception as error:  # exporters raise anything, from deep inside
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise ConfigError(f"--format: this network cannot be exported as {format_name} ({type(error).__name__}: {reason}); "
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = " ".join(str(cause).split())[:_LONGEST_REASON]
+        raise ConfigError(f"--format: this network cannot be exported as {format_name} ({type(cause).__name__}: {reason}); "
                           "safetensors can always be written") from error  # fmt: skip

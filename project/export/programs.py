@@ -85,7 +85,7 @@ def programs_of(task: Task) -> list[Program]:
         ConfigError: it takes other networks, too.
     """
     # a file holds numbers in the order of their axes, whatever the layout they were trained in
-    task = copy.deepcopy(task).to(memory_format=torch.contiguous_format)
+    task = copy.deepcopy(task).to(memory_format=torch.contiguous_format).requires_grad_(False)
     images = torch.zeros(_EXAMPLES, 3, task.image_size, task.image_size, dtype=torch.uint8)
     if isinstance(task, Classifier):
         return [Program("", _Answer(task), (images,), ("images",), ("probabilities",), "batch")]
