@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # so that `python scripts/benchmark.py` finds the project without installing it, and the parts beside this file
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from benchmarks import accuracy, captions, commands, decoding, distillation, memory, speed
+from benchmarks import accuracy, captions, commands, decoding, distillation, export, memory, speed
 from benchmarks.timing import Row
 
 from project.runs.provenance import collect_provenance
@@ -43,6 +43,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "beam_memory": decoding.measure_beam_memory,
     "caption_training": decoding.measure_caption_training,
     "distillation": distillation.measure_distillation,
+    "export": export.measure_export,
     "memory_of_sets": memory.measure_memory_of_sets,
     "memory_of_validations": memory.measure_memory_of_validations,
     "memory_of_metrics": memory.measure_memory_of_metrics,

@@ -18,7 +18,7 @@ from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, VERBS, Parser, build_parser, completion, root_parser
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.runs.checkpoints import check_no_new_classes, read_checkpoint
-from project.runs.directory import CONFIG, find_checkpoint, find_unfinished
+from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished
 
 DEFAULT_ROOT = "runs"
 _WORDS = ("last", "best", "auto")
@@ -125,14 +125,7 @@ def _find_path(verb: str, arguments: Arguments) -> Path | None:
     if given is None:
         return None
     if given not in _WORDS:
-        path = Path(given)
-        if not path.is_dir():
-            return path
-        inside = "last" if verb == "fit" else "best"
-        found = path / "checkpoints" / f"{inside}.ckpt"
-        if not (path / CONFIG).is_file() or not found.is_file():
-            raise CheckpointError(f"ckpt_path: {path}: the folder is no run with a checkpoints/{inside}.ckpt")
-        return found
+        return checkpoint_of(Path(given), "last" if verb == "fit" else "best")
     if given == "auto" and verb != "fit":
         raise ConfigError("ckpt_path: 'auto' goes on with an unfinished fit; here use best, last or a path")
     if given != "auto" and (name := arguments.last("name")):

@@ -259,7 +259,7 @@ class _Patches(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, 1 + N, C)."""
         tokens = self.conv(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], 1)
         return self.dropout(tokens + self.pos_embedding)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from project.errors import RunError
+from project.errors import CheckpointError, RunError
 from project.runs.files import remove_leftovers, write_atomically
 
 CONFIG = "config.yaml"
@@ -143,6 +143,20 @@ def find_checkpoint(word: str, root: str | Path, name: str) -> Path:
         if path.is_file():
             return path
     raise RunError(f"ckpt_path: no run in {Path(root, name)} has a {word}.ckpt; give a path, or another --name")
+
+
+def checkpoint_of(path: Path, word: str) -> Path:
+    """A checkpoint as it is given; of a run's folder, its `best.ckpt` or `last.ckpt`, for the words `best` and `last`.
+
+    Raises:
+        CheckpointError: the folder is no run that has one.
+    """
+    if not path.is_dir():
+        return path
+    found = path / "checkpoints" / f"{word}.ckpt"
+    if not (path / CONFIG).is_file() or not found.is_file():
+        raise CheckpointError(f"ckpt_path: {path}: the folder is no run with a checkpoints/{word}.ckpt")
+    return found
 
 
 def find_unfinished(config: dict[str, Any], root: str | Path, name: str) -> Path | None:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from project.errors import RunError
-from project.runs.directory import RunDirectory, find_checkpoint, find_runs, find_unfinished
+from project.errors import CheckpointError, RunError
+from project.runs.directory import RunDirectory, checkpoint_of, find_checkpoint, find_runs, find_unfinished
 
 
 def make(root, config=None, checkpoints=("last",), status=None, name="r"):
@@ -91,6 +91,19 @@ def test_words_find_the_newest_run_that_has_such_a_checkpoint(tmp_path):
     assert find_checkpoint("last", tmp_path, "r") == newest.checkpoints / "last.ckpt"
     with pytest.raises(RunError, match=r"other.*best\.ckpt"):
         find_checkpoint("best", tmp_path, "other")
+
+
+def test_a_folder_stands_for_a_checkpoint_in_it_and_a_file_for_itself(tmp_path):
+    run = RunDirectory.create(tmp_path, "a")
+    assert checkpoint_of(tmp_path / "x.ckpt", "best") == tmp_path / "x.ckpt"
+    (run.checkpoints / "best.ckpt").touch()
+    run.write_config("")
+    assert checkpoint_of(run.path, "best") == run.checkpoints / "best.ckpt"
+    for path, word in ((run.path, "last"), (tmp_path, "best")):
+        with pytest.raises(
+            CheckpointError, match=rf"^ckpt_path: {path}: the folder is no run with a check.*{word}\.ckpt$"
+        ):
+            checkpoint_of(path, word)
 
 
 def test_unfinished_is_the_newest_of_the_same_configuration_with_something_to_go_on_from(tmp_path):

@@ -1,0 +1,218 @@
+"""Captions images with an exported captioner. Needs this file, numpy, Pillow, and onnxruntime (for .pt2 torch).
+
+    python caption.py NAME.encoder.onnx photo.jpg
+    python caption.py NAME.encoder.onnx photo.jpg --beam_size 5
+
+From Python: `Captioner.open("NAME.encoder.onnx").caption(images)`, of images (B, 3, S, S) uint8.
+
+Shapes: B images, N live hypotheses of one, V words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Run = Callable[..., list[np.ndarray]]
+
+
+def square(path: str, size: int, crop: float) -> np.ndarray:
+    """An image file as (3, S, S) uint8: upright, RGB, transparent pixels over white, the central square of it."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    side = min(image.size) * crop
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    image = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.array(image).transpose(2, 0, 1)
+
+
+def open_onnx(file: str | bytes) -> tuple[Run, dict[str, Any]]:
+    """A program, from arrays to arrays in the order of its inputs, and what it says of itself."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        return session.run(None, dict(zip(names, arrays, strict=True)))
+
+    return run, json.loads(session.get_modelmeta().custom_metadata_map["about"])
+
+
+def open_pt2(file: Any) -> tuple[Run, dict[str, Any]]:
+    """The same of a .pt2; open only files that you trust."""
+    import torch
+
+    about = {"about.json": ""}
+    module = torch.export.load(file, extra_files=about).module()
+
+    @torch.no_grad()
+    def run(*arrays: np.ndarray) -> list[np.ndarray]:
+        found = module(*(torch.from_numpy(array) for array in arrays))
+        return [part.numpy() for part in (found if isinstance(found, tuple) else (found,))]
+
+    return run, json.loads(about["about.json"])
+
+
+class Hypothesis(NamedTuple):
+    """A caption as numbers of words, the end's left out, with the log-probability of each word and of the end."""
+
+    words: list[int]
+    log_probs: list[float]
+    finished: bool
+
+    @property
+    def log_probability(self) -> float:
+        """Of the whole."""
+        return sum(self.log_probs)
+
+
+class Captioner:
+    """A network that sees, and one that speaks, or two: forward and backward.
+
+    Args:
+        encode: from images (B, 3, S, S) uint8 to the state of each speaker, one after the other.
+        steps: each from the newest words (N,) int64 and its state to scores (N, V) and the state's changing part.
+        about: what the files say of themselves.
+    """
+
+    def __init__(self, encode: Run, steps: Sequence[Run], about: dict[str, Any]) -> None:
+        self.encode, self.steps, self.about = encode, steps, about
+        self.rules, self.configured = about["rules"], about["search"]
+
+    @classmethod
+    def open(cls, path: str) -> Captioner:
+        """From `NAME.encoder.onnx` or `NAME.encoder.pt2`; the other files lie beside it."""
+        name, _, kind = str(path).rpartition(".encoder.")
+        opened = {"onnx": open_onnx, "pt2": open_pt2}[kind]
+        encode, about = opened(str(path))
+        return cls(encode, [opened(f"{name}.{step}.{kind}")[0] for step in about["steps"]], about)
+
+    def caption(self, images: np.ndarray, beam_size: int = 1) -> list[dict[str, Any]]:
+        """The best caption of each image by a beam search; with a beam of 1 that is greedy search."""
+        parts = self.encode(images)
+        size = len(parts) // len(self.steps)
+        return [
+            self._describe([[part[i : i + 1] for part in parts[s : s + size]] for s in range(0, len(parts), size)], beam_size)
+            for i in range(len(images))
+        ]  # fmt: skip
+
+    def _describe(self, states: list[list[np.ndarray]], beam_size: int) -> dict[str, Any]:
+        found = [self._search(step, state, beam_size) for step, state in zip(self.steps, states, strict=True)]
+        if len(found) == 1:
+            best = found[0][0]
+        else:
+            backward = [each._replace(words=each.words[::-1]) for each in found[1]]
+            best = max([*found[0], *backward], key=lambda each: self._agreed(each, states))
+        words = self.about["vocabulary"]
+        return {
+            "caption": " ".join(words[word] for word in best.words),
+            "log_probability": best.log_probability,
+            "finished": best.finished,
+        }
+
+    def _agreed(self, found: Hypothesis, states: list[list[np.ndarray]]) -> float:
+        """How the best of both speakers' captions is chosen, as it was configured."""
+        if self.configured["direction"] == "sum":
+            return found.log_probability
+        if self.configured["direction"] == "mean":
+            return found.log_probability / len(found.log_probs)
+        told = (found.words, found.words[::-1])
+        return sum(self._told(*both, found.finished) for both in zip(self.steps, states, told, strict=True))
+
+    def _told(self, step: Run, state: list[np.ndarray], words: list[int], finished: bool) -> float:
+        """The log-probability of a given caption."""
+        total, newest = 0.0, self.rules["start"]
+        for word in [*words, self.rules["end"]][: len(words) + finished]:
+            scores, state = advance(step, [newest], state)
+            total, newest = total + float(_log_softmax(scores)[0, word]), word
+        return total
+
+    def _search(self, step: Run, state: list[np.ndarray], beam_size: int) -> list[Hypothesis]:
+        """The hypotheses of one image, the best first."""
+        end = self.rules["end"]
+        live, newest = [Hypothesis([], [], False)], [self.rules["start"]]
+        ended: list[Hypothesis] = []
+        for _ in range(self.rules["max_length"]):
+            scores, state = advance(step, newest, state)
+            log_probs = _log_softmax(scores)
+            for row, parent in zip(log_probs, live, strict=True):
+                self._forbid(row, parent.words)
+            totals = (np.array([[each.log_probability] for each in live]) + log_probs).ravel()
+            places = np.argsort(-totals, kind="stable")[: beam_size - len(ended)]
+            rows, words = np.divmod([place for place in places if totals[place] > -np.inf], log_probs.shape[1])
+            chosen = [
+                Hypothesis([*live[row].words, word], [*live[row].log_probs, float(log_probs[row, word])], word == end)
+                for row, word in zip(rows.tolist(), words.tolist(), strict=True)
+            ]
+            ended += [each._replace(words=each.words[:-1]) for each in chosen if each.finished]
+            going = [n for n, each in enumerate(chosen) if not each.finished]
+            live, newest = [chosen[n] for n in going], words[going].tolist()
+            state = [part[rows[going]] for part in state]
+            if not live:
+                break
+        return sorted(ended + live, key=self._score, reverse=True)
+
+    def _forbid(self, log_probs: np.ndarray, words: list[int]) -> None:
+        """Sets what may not follow `words` to -inf; where that is everything, the end may."""
+        rules, ngram = self.rules, self.rules["no_repeat_ngram"]
+        of_end = log_probs[rules["end"]]
+        log_probs[rules["banned"]] = -np.inf
+        if len(words) < rules["min_length"]:
+            log_probs[rules["end"]] = -np.inf
+        for place in range(len(words) - ngram + 1 if ngram else 0):
+            if words[place : place + ngram - 1] == words[len(words) - ngram + 1 :]:
+                log_probs[words[place + ngram - 1]] = -np.inf
+        if log_probs.max() == -np.inf:
+            log_probs[rules["end"]] = of_end
+
+    def _score(self, found: Hypothesis) -> float:
+        """The log-probability, normalised by the length as it was configured."""
+        length, alpha = len(found.log_probs), self.configured["alpha"]
+        if self.configured["length_penalty"] == "average":
+            return found.log_probability / length**alpha
+        if self.configured["length_penalty"] == "gnmt":
+            return found.log_probability / ((5 + length) / 6) ** alpha
+        return found.log_probability
+
+
+def advance(
+    step: Run, words: Sequence[int] | np.ndarray, state: list[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Scores (N, V) of the next word, and the state with its changing part replaced."""
+    scores, *changed = step(np.asarray(words), *state)
+    return scores, [*changed, *state[len(changed) :]]
+
+
+def _log_softmax(scores: np.ndarray) -> np.ndarray:
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def main() -> None:
+    """Prints a line for each image."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("encoder", metavar="NAME.encoder.onnx")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--beam_size", type=int, default=1, help="hypotheses that are followed (1, greedy search)")
+    options = parser.parse_args()
+    captioner = Captioner.open(options.encoder)
+    size, crop = captioner.about["image_size"], captioner.about["center_crop"]
+    for path in options.images:
+        found = captioner.caption(square(path, size, crop)[None], options.beam_size)[0]
+        print(f"{path}: {found['caption']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What is known of a checkpoint besides its weights: how it was trained, on what, and what was measured."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from project.data.augmentation import Augmentation
+from project.export.subject import Subject
+from project.runs.directory import RunDirectory
+
+_SAME = {"student": "best"}  # the best one's student has the same weights
+
+
+class Evidence(NamedTuple):
+    """Of a checkpoint that lies in its run; all of it may be missing.
+
+    trained: the latest start of training, as `provenance.json` has it.
+    measured: by `test` and `validate`, the command that measured this very checkpoint after it was trained, and the
+        metrics that it found.
+    recipe: the options of training that say most.
+    data_set: the name of its class.
+    """
+
+    trained: dict[str, Any]
+    measured: dict[str, tuple[str, dict[str, float]]]
+    recipe: dict[str, Any]
+    data_set: str
+
+
+def gather(subject: Subject) -> Evidence:
+    """Reads what lies beside the checkpoint."""
+    run = RunDirectory.of_checkpoint(subject.path)
+    if run is None:
+        return Evidence({}, {}, *_of_config(subject))
+    entries = _read(run.path / "provenance.json", [])
+    trained: dict[str, Any] = {}
+    measured: dict[str, tuple[str, dict[str, float]]] = {}
+    for entry in reversed(entries):
+        verb, options = _parse(entry["command"])
+        if verb == "fit":
+            trained = entry
+            break
+        if verb in ("test", "validate") and verb not in measured and _is_of(options, subject.path):
+            measured[verb] = entry["command"], _read(run.path / f"{verb}_metrics.json", {})
+        elif verb in ("test", "validate"):
+            measured.setdefault(verb, ("", {}))  # the file has another checkpoint's numbers
+    found = {verb: value for verb, value in measured.items() if value[1]}
+    return Evidence(trained, found, *_of_config(subject))
+
+
+def _of_config(subject: Subject) -> tuple[dict[str, Any], str]:
+    """The recipe, and the name of the data set's class."""
+    config = subject.checkpoint.get("config") or {}
+    return _recipe(config), ((config.get("data") or {}).get("class_path") or "").rpartition(".")[2]
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else otherwise
+
+
+def _parse(command: str) -> tuple[str, list[str]]:
+    """The verb of a command, and what follows it."""
+    words = shlex.split(command)[3:]  # after `python -m project`
+    return (words[0], words[1:]) if words else ("", [])
+
+
+def _is_of(options: list[str], path: Path) -> bool:
+    """Whether a command looked at this checkpoint, by the name of the file: a run's folder stands for the best."""
+    words = [word for option in options for word in option.split("=", 1)]
+    given = Path(words[words.index("--ckpt_path") + 1]).name if "--ckpt_path" in words else ""
+    asked = given if given.endswith(".ckpt") or given == "last" else "best"
+    asked, exported = (_SAME.get(name, name) for name in (asked.removesuffix(".ckpt"), path.stem))
+    return asked == exported
+
+
+def _recipe(config: dict[str, Any]) -> dict[str, Any]:
+    model, data = ((config.get(section) or {}).get("init_args", {}) for section in ("model", "data"))
+    trainer, usual = config.get("trainer") or {}, asdict(Augmentation())
+    augment = data.get("augment") or {}
+    told = {
+        "epochs": trainer.get("max_epochs"),
+        "precision": trainer.get("precision"),
+        "batch_size": data.get("batch_size"),
+        "gradient_clip_val": trainer.get("gradient_clip_val"),
+        "ema_decay": (config.get("ema") or {}).get("decay"),
+        **{name: model.get(name) for name in ("weights", "init_from", "optimizer", "lr_scheduler", "label_smoothing")},
+        "augment": {name: value for name, value in augment.items() if name != "fill" and value != usual.get(name)},
+    }
+    seed = {"seed": config["seed"]} if config.get("seed") is not None else {}
+    return seed | _pruned(told)
+
+
+def _pruned(options: dict[str, Any]) -> dict[str, Any]:
+    """Without what is off."""
+    inside = {name: _pruned(value) if isinstance(value, dict) else value for name, value in options.items()}
+    return {name: value for name, value in inside.items() if value not in (None, 0, False, {}, [])}

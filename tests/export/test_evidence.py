@@ -1,0 +1,104 @@
+"""What is said of a checkpoint was found out about this very one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from project.export.evidence import gather
+from project.export.subject import Subject
+
+FIT, DATA = "fit --config a.yaml", {"train": {"samples": 3, "fingerprint": "f"}}
+
+
+def made_run(folder: Path, *commands: str, **metrics: dict[str, float]) -> Path:
+    """A run in which these commands were given, one after the other."""
+    folder.mkdir()
+    (folder / "checkpoints").mkdir()
+    (folder / "config.yaml").write_text("")
+    entries = [
+        {"time": f"day {number}", "command": f"python -m project {command}", "data": DATA}
+        for number, command in enumerate(commands)
+    ]
+    (folder / "provenance.json").write_text(json.dumps(entries))
+    for verb, found in metrics.items():
+        (folder / f"{verb}_metrics.json").write_text(json.dumps(found))
+    return folder / "checkpoints"
+
+
+def found(path: Path, config: dict | None = None):
+    return gather(Subject(None, path, "", {"config": config or {}}))
+
+
+@pytest.mark.parametrize(
+    ("given", "of"),
+    [
+        ("--ckpt_path runs/r/version_0", {"best", "student"}),
+        ("--ckpt_path best --name r", {"best", "student"}),
+        ("--ckpt_path=runs/r/version_0/checkpoints/best.ckpt", {"best", "student"}),
+        ("--ckpt_path runs/r/version_0/checkpoints/student.ckpt", {"best", "student"}),
+        ("--ckpt_path runs/r/version_0/checkpoints/last.ckpt", {"last"}),
+        ("--ckpt_path last", {"last"}),
+    ],
+)
+def test_metrics_are_those_of_the_checkpoint_that_was_measured(tmp_path, given, of):
+    checkpoints = made_run(tmp_path / "r", FIT, f"test {given}", test={"test/f1": 0.5})
+    for name in ("best", "last", "student"):
+        measured = found(checkpoints / f"{name}.ckpt").measured
+        assert measured == ({"test": (f"python -m project test {given}", {"test/f1": 0.5})} if name in of else {})
+
+
+def test_what_was_measured_before_training_went_on_is_not_told(tmp_path):
+    checkpoints = made_run(
+        tmp_path / "r", FIT, "test --ckpt_path best", "fit --ckpt_path r", "validate --ckpt_path best",
+        test={"a": 1.0}, validate={"b": 2.0},
+    )  # fmt: skip
+    evidence = found(checkpoints / "best.ckpt")
+    assert set(evidence.measured) == {"validate"}
+    assert evidence.trained == {"time": "day 2", "command": "python -m project fit --ckpt_path r", "data": DATA}
+
+
+def test_of_two_measurements_the_file_has_the_later_ones(tmp_path):
+    checkpoints = made_run(tmp_path / "r", FIT, "test --ckpt_path best", "test --ckpt_path last", test={"a": 1.0})
+    assert found(checkpoints / "best.ckpt").measured == {}
+    assert found(checkpoints / "last.ckpt").measured["test"][1] == {"a": 1.0}
+
+
+def test_a_checkpoint_in_no_run(tmp_path):
+    evidence = found(tmp_path / "alone.ckpt")
+    assert evidence == ({}, {}, {}, "")
+
+
+def test_of_a_real_run(trained, run):
+    assert run("test", "--ckpt_path", trained, "--trainer.precision", "32-true") == 0
+    best = trained / "checkpoints" / "best.ckpt"
+    import torch
+
+    evidence = gather(Subject(None, best, "", torch.load(best, weights_only=True)))
+    assert evidence.measured["test"][1] == json.loads((trained / "test_metrics.json").read_text())
+    assert evidence.trained["data"]["train"]["samples"] == 48
+    assert evidence.data_set == "ImageFolder"
+    recipe = evidence.recipe
+    assert (recipe["seed"], recipe["epochs"], recipe["batch_size"], recipe["precision"]) == (0, 2, 16, "32-true")
+    assert recipe["optimizer"]["class_path"] == "torch.optim.SGD"
+    assert "augment" not in recipe
+    shutil.rmtree(trained)
+
+
+def test_a_recipe_says_what_is_not_usual(tmp_path):
+    config = {
+        "seed": 3,
+        "model": {"init_args": {"label_smoothing": 0.0, "weights": "DEFAULT", "tta": None}},
+        "data": {
+            "class_path": "project.data.Digits",
+            "init_args": {"augment": {"crop": 4, "flip": False, "erase": 0.0}},
+        },
+        "trainer": {"max_epochs": 2, "gradient_clip_val": None},
+        "ema": {"decay": None},
+    }
+    evidence = found(tmp_path / "x.ckpt", config)
+    assert evidence.recipe == {"seed": 3, "epochs": 2, "weights": "DEFAULT", "augment": {"crop": 4}}
+    assert evidence.data_set == "Digits"
