@@ -39,6 +39,7 @@ from project.runs.precision import check_precision
 from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
+from project.runs.trackers import Tracker
 from project.tasks import Task
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -263,7 +264,12 @@ def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Lo
         return False
     step = command.checkpoint["global_step"] if command.checkpoint else 0
     extra = [] if chosen in (None, True) else chosen if isinstance(chosen, list) else [chosen]
-    return [*(standing_loggers(run, step) if run else []), *extra]
+    if run is None:  # another process than the first
+        return [logger for logger in extra if not isinstance(logger, Tracker)]
+    for logger in extra:
+        if isinstance(logger, Tracker):
+            logger.join(run)
+    return [*standing_loggers(run, step), *extra]
 
 
 def _set_length(options: dict[str, Any], objects: Namespace) -> None:

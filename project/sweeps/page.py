@@ -110,11 +110,15 @@ def _pictures(sweep: Sweep, table: pd.DataFrame, shares: dict[str, float], monit
         return []
     ordered = table.sort_values("trial")
     curves = {trial.number: list(trial.intermediate_values.values()) for trial in sweep.latest().values()}
-    logs = {name: bool(getattr(each, "log", False)) for name, each in sweep.space.distributions.items()}
+    kinds = {
+        name: getattr(each, "choices", getattr(each, "log", False)) for name, each in sweep.space.distributions.items()
+    }
     pictures = [
         Picture.of(history_figure(ordered, monitor, mode), f"{monitor} of each trial in their order"),
         Picture.of(progress_figure(curves, table["trial"].iloc[0], monitor), f"{monitor} by validation of each trial"),
-        Picture.of(slice_figure(ordered, logs, monitor), f"{monitor} against each option", "Later trials are lighter."),
+        Picture.of(
+            slice_figure(ordered, kinds, monitor), f"{monitor} against each option", "Later trials are lighter."
+        ),
     ]
     if shares:
         caption = "Shares of the variance of the values of completed trials, by fANOVA."

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from project.analysis.figures.text import heading, plain, shortened
@@ -79,12 +78,12 @@ def importance_figure(importances: Mapping[str, float]) -> Figure:
     return figure
 
 
-def slice_figure(table: pd.DataFrame, options: Mapping[str, bool], monitor: str) -> Figure:
+def slice_figure(table: pd.DataFrame, options: Mapping[str, bool | Sequence[str]], monitor: str) -> Figure:
     """A panel for each option: its values against those of the trials that were completed, later ones lighter.
 
     Args:
-        table: as for `history_figure`, with a column for each option; texts are choices.
-        options: names of the columns, and whether they were drawn by their logarithm.
+        table: as for `history_figure`, with a column for each option.
+        options: by the name of its column, the choices of each in their order, or whether its range is logarithmic.
         monitor: what the value is.
     """
     complete = table[table["state"] == "complete"]
@@ -92,24 +91,19 @@ def slice_figure(table: pd.DataFrame, options: Mapping[str, bool], monitor: str)
     columns = min(len(options), _COLUMNS)
     figure, axes = new_figure(3.1 * columns + 0.6, 2.7 * rows, rows=rows, columns=columns)
     panels = list(axes.flat)
-    for panel, (name, log) in zip(panels, options.items(), strict=False):
-        _slice(panel, complete[name], complete["value"], complete["trial"])
-        if log:
+    for panel, (name, kind) in zip(panels, options.items(), strict=False):
+        places = complete[name]
+        if not isinstance(kind, bool):
+            # beside each other, not over each other
+            places = places.map(list(kind).index) + 0.3 * (np.arange(len(places)) / max(len(places) - 1, 1) - 0.5)
+            panel.set_xticks(range(len(kind)), [shortened(choice) for choice in kind])
+            plain(panel.get_xticklabels())
+            panel.set_xlim(-0.6, len(kind) - 0.4)
+        elif kind:
             panel.set_xscale("log")
+        panel.scatter(places, complete["value"], c=complete["trial"], cmap=SEQUENTIAL, s=16)
         panel.set_ylabel(monitor)
         heading(panel, shortened(name, 34))
     for panel in panels[len(options) :]:
         panel.set_visible(False)
     return figure
-
-
-def _slice(panel: Axes, given: pd.Series, values: pd.Series, order: pd.Series) -> None:
-    places = given
-    if given.map(lambda value: isinstance(value, str)).any():
-        choices = sorted(set(given))
-        # beside each other, not over each other
-        places = given.map(choices.index) + 0.3 * (np.arange(len(given)) / max(len(given) - 1, 1) - 0.5)
-        panel.set_xticks(range(len(choices)), [shortened(choice) for choice in choices])
-        plain(panel.get_xticklabels())
-        panel.set_xlim(-0.6, len(choices) - 0.4)
-    panel.scatter(places, values, c=order, cmap=SEQUENTIAL, s=16)
