@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
     from wandb import Run
 
+_SERVER = os.environ.get("MLFLOW_TRACKING_URI")  # as the user set it: MLflow writes into it what it was last used with
+
 
 class MLflow(MLFlowLogger):
     """Metrics, options and pictures to an MLflow server, or without one to `mlflow.db` in the root of all runs.
@@ -42,12 +44,12 @@ class MLflow(MLFlowLogger):
         """Belongs to a run from now on; nothing is written before training starts."""
         self.run = run
         name, uri = self._given
-        uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
         root = run.path.resolve().parent.parent
-        own = {} if uri else {"artifact_location": (root / "mlflow").as_uri()}
-        uri = uri or f"sqlite:///{root / 'mlflow.db'}"
+        uri = uri or _SERVER or f"sqlite:///{root / 'mlflow.db'}"
+        # a server has its own place for pictures; without one MLflow would take the folder that the command is given in
+        place = None if uri.startswith(("http", "databricks")) else (root / "mlflow").as_uri()
         with _explaining(uri):
-            super().__init__(name, _name(run), uri, run_id=_remembered(run, self), **own)
+            super().__init__(name, _name(run), uri, artifact_location=place, run_id=_remembered(run, self))
 
     @property
     @rank_zero_experiment
