@@ -74,8 +74,9 @@ def stop_requests() -> Iterator[Stop]:
     def handle(number: int, _: object) -> None:
         if stop.status is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.status = INTERRUPT_STATUS if number == signal.SIGINT else SIGTERM_STATUS
-        print("stopping the trials; they are gone on with when the same command is given again", flush=True)
+        if stop.status is None:
+            stop.status = INTERRUPT_STATUS if number == signal.SIGINT else SIGTERM_STATUS
+            print("stopping the trials; they are gone on with when the same command is given again", flush=True)
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

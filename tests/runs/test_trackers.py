@@ -135,10 +135,12 @@ def test_a_run_in_wandb_goes_on(run, images, fit_options, tmp_path):
 def whole(path: Path) -> list[Any]:
     """All of them; W&B's own process may still be writing when the run has ended."""
     deadline = time.monotonic() + 30
-    while not any(record.HasField("exit") for record in (found := list(records(path)))):
-        assert time.monotonic() < deadline
+    while time.monotonic() < deadline:
+        found = list(records(path))
+        if any(record.HasField("exit") for record in found):
+            return found
         time.sleep(0.1)
-    return found
+    raise AssertionError(f"{path} has no end")
 
 
 def records(path: Path) -> Iterator[Any]:
