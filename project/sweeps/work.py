@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from project.errors import ConfigError
-from project.runs.directory import RunDirectory
+from project.runs.directory import RunDirectory, find_runs
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS
 from project.sweeps.space import as_arguments
 from project.sweeps.study import Sweep, Turn
@@ -142,6 +142,9 @@ class Work:
             self._give_back()
 
     def _begin(self, turn: Turn) -> None:
+        for run in find_runs(self.sweep.folder, turn.folder):
+            if run.checkpoints.is_dir():
+                run.discard_if_empty()  # of a trial that was killed while it started
         more = ["--ckpt_path", "auto"] if turn.goes_on else []
         where = ["--trainer.default_root_dir", str(self.sweep.folder), "--name", turn.folder]
         options = [*as_arguments(turn.trial.params), *where, *more]

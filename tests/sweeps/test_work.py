@@ -102,6 +102,16 @@ def test_a_stopped_sweep_goes_on_where_it_was(new_sweep, play, curve, work, caps
     assert len(validations(run, "val/accuracy")) == 3
 
 
+def test_a_trial_that_was_killed_while_it_started_leaves_nothing(new_sweep, play, curve, work):
+    turn = new_sweep().begin(1)
+    sweep = new_sweep()
+    assert RunDirectory.create(sweep.folder, turn.folder).version == 0
+    turn.lock.close()
+    work(sweep, play(curve), 1)
+    assert [path.name for path in (sweep.folder / turn.folder).glob("version_*")] == ["version_0"]
+    assert sweep.run_of(turn.folder).finished
+
+
 def test_three_mistakes_in_a_row_stop_the_sweep_with_the_line(new_sweep, play, curve, work):
     sweep, played = new_sweep(), play(curve, statuses=[2, 2, 0, 2, 2, 2, 0])
     with pytest.raises(ConfigError, match=r"^3 trials in a row: data.root: is missing$"):
