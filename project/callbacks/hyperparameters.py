@@ -1,4 +1,4 @@
-"""The options of a run, for TensorBoard's table of runs."""
+"""The options of a run, for TensorBoard's table of runs and for other loggers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.callbacks.checkpointing import SaveCheckpoints
 from project.callbacks.pictures import latest_step, summary_writer
@@ -35,8 +36,11 @@ class Hyperparameters(Callback):
         self.config = config
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the options."""
+        """Writes the options, and begins the run with all that track it elsewhere."""
         self._write(trainer, 1)
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):  # whose table cannot have more later
+                logger.log_hyperparams(flat_options(self.config))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the best value so far; the checkpoint of this epoch's validation is saved by now."""

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from project.runs.trackers import Tracker
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -20,7 +23,25 @@ def summary_writer(trainer: Trainer) -> SummaryWriter | None:
     """TensorBoard's writer in the run's first process; None in others, and where nothing is written."""
     if not trainer.is_global_zero:
         return None
-    return next((logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+    writer = next((logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)), None)
+    trackers = [logger for logger in trainer.loggers if isinstance(logger, Tracker)]
+    shared: Any = _Shared(writer, trackers) if trackers and writer is not None else writer
+    return shared
+
+
+class _Shared:
+    """TensorBoard's writer, whose pictures go to trackers, too."""
+
+    def __init__(self, writer: SummaryWriter, trackers: list[Tracker]) -> None:
+        self._writer, self._trackers = writer, trackers
+
+    def add_image(self, tag: str, pixels: np.ndarray, step: int, dataformats: str) -> None:
+        self._writer.add_image(tag, pixels, step, dataformats=dataformats)
+        for tracker in self._trackers:
+            tracker.log_picture(tag, pixels, step)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
 
 
 def latest_step(trainer: Trainer) -> int:

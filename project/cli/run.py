@@ -7,7 +7,7 @@ import errno
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jsonargparse import Namespace
@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.callbacks.averaging import WeightAverage
-from project.callbacks.checkpointing import SaveCheckpoints
+from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
 from project.callbacks.guard import Guard, stopped_by_guard
 from project.callbacks.predictions import WritePredictions
 from project.callbacks.progress import progress_callbacks
@@ -40,6 +40,7 @@ from project.runs.precision import check_precision
 from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
+from project.runs.trackers import Tracker
 from project.runs.undeclared import callbacks_of
 from project.tasks import Task
 
@@ -238,9 +239,7 @@ def _standing_callbacks(
     if command.verb == "fit":
         callbacks += [RandomState(), WeightAverage(objects.ema), Guard(run, objects.guard)]
         callbacks += watching_callbacks(objects.watch, command.plain_config())
-        chosen = command.config.checkpoint
-        monitor = chosen.monitor or objects.model.monitor
-        mode = chosen.mode or (objects.model.monitor_mode if chosen.monitor is None else _guess_mode(monitor))
+        monitor, mode = monitored(objects.checkpoint, objects.model)
         stopping = command.config.early_stopping
         if stopping.patience is not None:
             callbacks.append(
@@ -256,8 +255,12 @@ def _standing_callbacks(
     return callbacks
 
 
-def _guess_mode(monitor: str) -> str:
-    return "min" if monitor.endswith("loss") else "max"
+def monitored(chosen: CheckpointOptions, task: Task | type[Task]) -> tuple[str, Literal["min", "max"]]:
+    """The metric whose best value `best.ckpt` has, and whether less or more of it is better."""
+    if chosen.monitor is None:
+        return task.monitor, chosen.mode or task.monitor_mode
+    guess: Literal["min", "max"] = "min" if chosen.monitor.endswith("loss") else "max"
+    return chosen.monitor, chosen.mode or guess
 
 
 def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Logger] | bool:
@@ -266,7 +269,12 @@ def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Lo
         return False
     step = command.checkpoint["global_step"] if command.checkpoint else 0
     extra = [] if chosen in (None, True) else chosen if isinstance(chosen, list) else [chosen]
-    return [*(standing_loggers(run, step) if run else []), *extra]
+    if run is None:  # another process than the first
+        return [logger for logger in extra if not isinstance(logger, Tracker)]
+    for logger in extra:
+        if isinstance(logger, Tracker):
+            logger.join(run)
+    return [*standing_loggers(run, step), *extra]
 
 
 def _set_length(options: dict[str, Any], objects: Namespace) -> None:

@@ -113,15 +113,20 @@ class RunDirectory:
         write_atomically(target, text)
 
     @property
+    def status(self) -> str:
+        """`running`, `finished`, `interrupted` or `failed`; empty where nothing was trained."""
+        try:
+            return json.loads((self.path / _STATUS).read_text())["status"]
+        except (OSError, ValueError, KeyError):
+            return ""
+
+    @property
     def finished(self) -> bool:
         """Whether training came to its end."""
-        try:
-            return json.loads((self.path / _STATUS).read_text())["status"] == "finished"
-        except (OSError, ValueError, KeyError):
-            return False
+        return self.status == "finished"
 
     def write_status(self, status: str) -> None:
-        """Notes `running`, `finished`, `interrupted` or `failed`."""
+        """Notes what `status` says."""
         write_atomically(self.path / _STATUS, json.dumps({"status": status}) + "\n")
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class Task(LightningModule, ABC):
 
     monitor: ClassVar[str] = "val/loss"
     """The metric that says which checkpoint is the best, unless the user names another."""
-    monitor_mode: ClassVar[str] = "min"
+    monitor_mode: ClassVar[Literal["min", "max"]] = "min"
 
     identity: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that a checkpoint's weights go with: options that contradict them are an error."""

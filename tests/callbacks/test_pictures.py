@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 import warnings
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from project.callbacks.pictures import DrawingTime, Pictures
+from project.callbacks.pictures import DrawingTime, Pictures, summary_writer
+from project.runs.trackers import MLflow
 
 
 def test_pictures_take_their_share_of_the_time_and_no_more():
@@ -73,3 +77,30 @@ def test_the_first_and_the_last_validation_are_drawn(share, expected, tmp_path):
         warnings.simplefilter("ignore")  # of Lightning, about the demonstration's loaders
         trainer.fit(BoringModel())
     assert pictures.steps == expected
+
+
+class Kept(MLflow):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.pictures: list[tuple] = []
+
+    def log_picture(self, tag: str, pixels: np.ndarray, step: int) -> None:
+        self.pictures.append((tag, pixels, step))
+
+
+def test_pictures_go_to_trackers_too(tmp_path):
+    board, tracker = TensorBoardLogger(str(tmp_path), name="", version=""), Kept()
+    writer = summary_writer(SimpleNamespace(is_global_zero=True, loggers=[board, tracker]))
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    writer.add_image("figures/f", pixels, 7, dataformats="HWC")
+    writer.add_scalar("best/a", 0.5, 7)  # which is TensorBoard's alone
+    assert tracker.pictures == [("figures/f", pixels, 7)]
+    board.finalize("success")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorBoard's protocol buffers
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in found.Images("figures/f")] == [7]
+    assert [event.value for event in found.Scalars("best/a")] == [0.5]
+    assert summary_writer(SimpleNamespace(is_global_zero=True, loggers=[tracker])) is None

@@ -8,8 +8,11 @@ import re
 import pytest
 import torch
 
+from project.callbacks.checkpointing import CheckpointOptions
 from project.cli import run as run_module
+from project.cli.run import monitored
 from project.runs.checkpoints import read_checkpoint
+from project.tasks import Classifier
 
 
 def versions(root, name: str = "r") -> list[str]:
@@ -127,3 +130,16 @@ def test_test_prints_its_metrics_and_where_they_lie(run, trained, capsys):
 )
 def test_what_contradicts_a_checkpoint(name, ours, theirs, contradicts):
     assert run_module._contradicts(name, ours, theirs, ("decoder.dropout",)) == contradicts
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ("val/accuracy", "max")),
+        ({"monitor": "val/loss"}, ("val/loss", "min")),
+        ({"monitor": "val/f1"}, ("val/f1", "max")),
+        ({"monitor": "val/ece", "mode": "min"}, ("val/ece", "min")),
+    ],
+)
+def test_what_is_monitored(options, expected):
+    assert monitored(CheckpointOptions(**options), Classifier) == expected

@@ -18,7 +18,8 @@ from project.models.captioning import DecoderOptions
 from project.tasks import Captioner, Classifier
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EVERY = sorted(CONFIGS.rglob("*.yaml"))
+SPACES = sorted(CONFIGS.glob("sweeps/*.yaml"))  # which are no configurations; tests/scripts/test_sweep.py reads them
+EVERY = sorted(set(CONFIGS.rglob("*.yaml")) - set(SPACES))
 TASKS = [path for path in EVERY if path.parent.name != "trainer"]
 OVERLAYS = [path for path in EVERY if path.parent.name == "trainer"]
 LARGE = ("--data.image_size", 32, "--data.train_size", 32, "--data.batch_size", 4, "--data.num_workers", 0)
@@ -39,7 +40,7 @@ name = lambda path: str(path.relative_to(CONFIGS))  # noqa: E731
 
 def test_they_are_found():
     assert len(EVERY) > 5
-    assert {"cpu", "gpu", "ddp", "fsdp", "debug", "profile"} <= {path.stem for path in OVERLAYS}
+    assert {"cpu", "gpu", "ddp", "fsdp", "debug", "profile", "mlflow", "wandb"} <= {path.stem for path in OVERLAYS}
     assert {"digits", "imagefolder", "article_cifar10", "cifar10", "cifar100", "cifar10_resnet18", "finetune"} <= {
         path.stem for path in TASKS
     }

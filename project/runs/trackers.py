@@ -1,0 +1,163 @@
+"""MLflow and Weights & Biases beside the standing loggers: one run there for each run here, also after resuming."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from project.errors import ConfigError
+from project.runs.directory import RunDirectory
+from project.runs.files import write_atomically
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+    from wandb import Run
+
+_SERVER = os.environ.get("MLFLOW_TRACKING_URI")  # as the user set it: MLflow writes into it what it was last used with
+
+
+class MLflow(MLFlowLogger):
+    """Metrics, options and pictures to an MLflow server, or without one to `mlflow.db` in the root of all runs.
+
+    The run's id there lies in `mlflow_run_id`; who is resumed goes on with it. A run is `RUNNING`, `FINISHED`, `KILLED` by
+    a signal, or `FAILED`.
+
+    Args:
+        experiment_name: which the run belongs to; made if need be.
+        tracking_uri: the server's address or a data base; by default what `MLFLOW_TRACKING_URI` says.
+    """
+
+    def __init__(self, experiment_name: str = "project", tracking_uri: str | None = None) -> None:
+        _check_installed("mlflow")
+        self._given = experiment_name, tracking_uri
+
+    def join(self, run: RunDirectory) -> None:
+        """Belongs to a run from now on; nothing is written before training starts."""
+        self.run = run
+        name, uri = self._given
+        root = run.path.resolve().parent.parent
+        uri = uri or _SERVER or f"sqlite:///{root / 'mlflow.db'}"
+        # a server has its own place for pictures; without one MLflow would take the folder that the command is given in
+        place = None if uri.startswith(("http", "databricks")) else (root / "mlflow").as_uri()
+        with _explaining(uri):
+            super().__init__(name, _name(run), uri, artifact_location=place, run_id=_remembered(run, self))
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> MlflowClient:
+        """Begins the run when it is first asked for, or goes on with it."""
+        begun = self._initialized
+        with _explaining(self._tracking_uri):
+            client = super().experiment
+            if not begun:
+                run_id = str(self._run_id)
+                client.update_run(run_id, status="RUNNING")
+                _remember(self.run, self, run_id)
+        return client
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """Keeps the options; those of an earlier start stay as they were, since MLflow refuses to change one."""
+        known = self.experiment.get_run(self.run_id).data.params
+        super().log_hyperparams(
+            {
+                name: value
+                for name, value in (params if isinstance(params, dict) else vars(params)).items()
+                if name not in known
+            }
+        )
+
+    def log_picture(self, tag: str, pixels: np.ndarray, step: int) -> None:
+        """Keeps a picture (H, W, 3) uint8."""
+        self.experiment.log_image(self.run_id, pixels, key=tag.replace("/", "-"), step=step)
+
+    def finalize(self, status: str = "success") -> None:
+        """Says how the run ended."""
+        super().finalize("KILLED" if status == "failed" and self.run.status == "interrupted" else status)
+
+
+class WandB(WandbLogger):
+    """Metrics, options and pictures to Weights & Biases; what is on its way there lies in `wandb/` in the run.
+
+    The run's id there lies in `wandb_run_id`; who is resumed goes on with it.
+
+    Args:
+        project: which the run belongs to.
+        offline: whether nothing is sent; `wandb sync RUN/wandb/offline-*` does that later.
+        entity: a team; by default your own.
+    """
+
+    def __init__(self, project: str = "project", offline: bool = False, entity: str | None = None) -> None:
+        _check_installed("wandb")
+        self._given: dict[str, Any] = {"project": project, "entity": entity, **({"mode": "offline"} if offline else {})}
+
+    def join(self, run: RunDirectory) -> None:
+        """Belongs to a run from now on; nothing is written before training starts."""
+        self.run = run
+        run_id = _remembered(run, self) or uuid.uuid4().hex[:8]
+        super().__init__(_name(run), run.path, id=run_id, **self._given)
+        del self._wandb_init["anonymous"]  # of which W&B says that it has no effect
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Run:
+        """Begins the run when it is first asked for, or goes on with it."""
+        begun = self._experiment is not None
+        with _explaining("Weights & Biases"):
+            experiment = super().experiment
+            if not begun:
+                _remember(self.run, self, experiment.id)
+        return experiment
+
+    def log_picture(self, tag: str, pixels: np.ndarray, step: int) -> None:
+        """Shows a picture (H, W, 3) uint8."""
+        self.log_image(tag, [pixels], step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Ends the run, so that another one in this process is not taken for it."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=int(status == "failed"))
+            self._experiment = None
+
+
+Tracker = MLflow | WandB
+
+
+def _check_installed(library: str) -> None:
+    if find_spec(library) is None:
+        raise ConfigError(f"trainer.logger: needs {library}; install it with pip install 'project[{library}]'")
+
+
+def _name(run: RunDirectory) -> str:
+    return "/".join(run.path.parts[-2:])
+
+
+def _remembered(run: RunDirectory, tracker: Tracker) -> str | None:
+    path = run.path / f"{type(tracker).__name__.lower()}_run_id"
+    return path.read_text().strip() if path.exists() else None
+
+
+def _remember(run: RunDirectory, tracker: Tracker, run_id: str) -> None:
+    write_atomically(run.path / f"{type(tracker).__name__.lower()}_run_id", run_id + "\n")
+
+
+@contextmanager
+def _explaining(where: str) -> Iterator[None]:
+    """Inside it what a library says of a server, a data base or a login is one line."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("mlflow", "wandb", "sqlalchemy"):
+            raise
+        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ConfigError(f"trainer.logger: {where}: {said}") from None
