@@ -6,6 +6,7 @@ Shapes: B images, C channels, h × w the size of a feature map.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +35,7 @@ class Airbench(Backbone):
     def __init__(self, num_classes: int, widths: Sequence[int], convs: int, momentum: float) -> None:
         whiten = WhiteningConv(kernel=2)
         channels = [whiten.out_channels, *widths]
-        blocks = {
-            f"block{number}": _Block(*pair, convs, momentum)
-            for number, pair in enumerate(zip(channels[:-1], channels[1:], strict=True), 1)
-        }
+        blocks = {f"block{number}": _Block(*pair, convs, momentum) for number, pair in enumerate(pairwise(channels), 1)}
         pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
         head = _ScaledLinear(channels[-1], num_classes, bias=False)
         super().__init__({"whiten": nn.Sequential(whiten, nn.GELU()), **blocks}, pool, channels[-1], num_classes, head)

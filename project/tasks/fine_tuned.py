@@ -14,7 +14,6 @@ from project.models.normalize import Normalize
 from project.tasks.base import Task
 from project.tasks.fine_tuning import FineTuner
 
-
 _LOOKED_AT = 5000  # images that weights are computed from
 
 
