@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from project.errors import ConfigError, did_you_mean
-from project.models.airbench import airbench94, airbench96
+from project.models.airbench import airbench94, airbench96, airbench_small
 from project.models.backbone import Backbone
 from project.models.cifar_resnet import resnet8x4, resnet20, resnet32, resnet32x4, resnet44, resnet56, resnet110
 from project.models.mobilenet import mobilenetv2
@@ -41,6 +41,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "preact_resnet18": preact_resnet18,
     "airbench94": airbench94,
     "airbench96": airbench96,
+    "airbench_small": airbench_small,
     "vgg8": vgg8,
     "vgg13": vgg13,
     "vgg16": vgg16,

@@ -27,13 +27,15 @@ class Airbench(Backbone):
 
     Args:
         num_classes: K.
+        whiten: the first layer.
         widths: channels of each block.
         convs: convolutions of a block; of three, the last two have a residual connection around them.
         momentum: of batch norms, in torch's sense: the share of the newest batch.
     """
 
-    def __init__(self, num_classes: int, widths: Sequence[int], convs: int, momentum: float) -> None:
-        whiten = WhiteningConv(kernel=2)
+    def __init__(
+        self, num_classes: int, whiten: WhiteningConv, widths: Sequence[int], convs: int, momentum: float
+    ) -> None:
         channels = [whiten.out_channels, *widths]
         blocks = {f"block{number}": _Block(*pair, convs, momentum) for number, pair in enumerate(pairwise(channels), 1)}
         pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
@@ -52,10 +54,12 @@ class WhiteningConv(nn.Conv2d):
 
     Args:
         kernel: side of a patch.
+        stride: pixels from one patch to the next.
+        directions: how many filters, negatives not counted, those of the largest variance; without it, all.
     """
 
-    def __init__(self, kernel: int) -> None:
-        super().__init__(3, 2 * 3 * kernel**2, kernel)
+    def __init__(self, kernel: int = 2, stride: int = 1, directions: int | None = None) -> None:
+        super().__init__(3, 2 * (directions or 3 * kernel**2), kernel, stride, padding=kernel // 2 - 1)
         self.weight.requires_grad_(False)
 
     @torch.no_grad()
@@ -68,11 +72,12 @@ class WhiteningConv(nn.Conv2d):
         size = self.weight[0].numel()
         covariance, count = torch.zeros(size, size, dtype=torch.float64), 0
         for images in batches:
-            patches = functional.unfold(images, self.kernel_size).transpose(1, 2).flatten(0, 1)
+            patches = functional.unfold(images, self.kernel_size, stride=self.stride).transpose(1, 2).flatten(0, 1)
             covariance += (patches.T @ patches).cpu()
             count += len(patches)
         values, vectors = torch.linalg.eigh(covariance / count)
         filters = (vectors / (values + _LEAST_VARIANCE).sqrt()).T.flip(0)  # the largest first
+        filters = filters[: self.out_channels // 2]
         self.weight.copy_(torch.cat([filters, -filters]).view_as(self.weight))
 
 
@@ -128,7 +133,8 @@ def airbench94(num_classes: int, image_size: int, widths: Sequence[int] = (64, 2
     Raises:
         ConfigError: the images are too small.
     """
-    return _checked("airbench94", num_classes, image_size, widths, convs=2, momentum=0.4)
+    _check("airbench94", image_size, widths, 2 ** len(widths) + 1)
+    return Airbench(num_classes, WhiteningConv(), widths, convs=2, momentum=0.4)
 
 
 def airbench96(num_classes: int, image_size: int, widths: Sequence[int] = (128, 384, 512)) -> Backbone:
@@ -142,13 +148,26 @@ def airbench96(num_classes: int, image_size: int, widths: Sequence[int] = (128, 
     Raises:
         ConfigError: the images are too small.
     """
-    return _checked("airbench96", num_classes, image_size, widths, convs=3, momentum=0.1)
+    _check("airbench96", image_size, widths, 2 ** len(widths) + 1)
+    return Airbench(num_classes, WhiteningConv(), widths, convs=3, momentum=0.1)
 
 
-def _checked(
-    name: str, num_classes: int, image_size: int, widths: Sequence[int], convs: int, momentum: float
-) -> Airbench:
+def airbench_small(num_classes: int, image_size: int, widths: Sequence[int] = (64, 128)) -> Backbone:
+    """One for a processor, of a fraction of the work: patches of 4 × 4 at every other pixel, and two blocks.
+
+    Args:
+        num_classes: K.
+        image_size: at least 8 pixels.
+        widths: channels of each block.
+
+    Raises:
+        ConfigError: the images are too small.
+    """
+    _check("airbench_small", image_size, widths, 2 ** (len(widths) + 1))
+    return Airbench(num_classes, WhiteningConv(kernel=4, stride=2, directions=12), widths, convs=2, momentum=0.4)
+
+
+def _check(name: str, image_size: int, widths: Sequence[int], least: int) -> None:
     if not widths or min(widths) < 1:
         raise ConfigError(f"model.backbone_options.widths: a number of channels for each block; got {list(widths)}")
-    require_pixels(name, image_size, 2 ** len(widths) + 1)
-    return Airbench(num_classes, widths, convs, momentum)
+    require_pixels(name, image_size, least)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from project.errors import ConfigError
 from project.models import build_backbone
-from project.models.airbench import WhiteningConv, airbench94, airbench96
+from project.models.airbench import WhiteningConv, airbench94, airbench96, airbench_small
 
 SMALL = (8, 12, 16)
 
@@ -21,25 +21,27 @@ def images(count: int = 40, size: int = 12) -> torch.Tensor:
     return smooth * torch.tensor([2.0, 1.0, 0.5]).view(3, 1, 1) + smooth.roll(1, 1)
 
 
-def patches(pictures: torch.Tensor, kernel: int) -> np.ndarray:
+def patches(pictures: torch.Tensor, kernel: int, stride: int) -> np.ndarray:
     """Every patch of every image as a row, in float64."""
-    size = pictures.shape[-1] - kernel + 1
+    places = range(0, pictures.shape[-1] - kernel + 1, stride)
     pixels = pictures.double().numpy()
-    corners = [pixels[:, :, y : y + kernel, x : x + kernel] for y in range(size) for x in range(size)]
+    corners = [pixels[:, :, y : y + kernel, x : x + kernel] for y in places for x in places]
     return np.concatenate([corner.reshape(len(corner), -1) for corner in corners])
 
 
-@pytest.mark.parametrize("kernel", [2, 3])
-def test_what_it_gives_of_its_images_is_uncorrelated_and_of_unit_variance(kernel):
-    layer = WhiteningConv(kernel)
+@pytest.mark.parametrize(("kernel", "stride", "directions"), [(2, 1, None), (3, 1, None), (4, 2, 12), (4, 2, None)])
+def test_what_it_gives_of_its_images_is_uncorrelated_and_of_unit_variance(kernel, stride, directions):
+    layer = WhiteningConv(kernel, stride, directions)
     torch.nn.init.zeros_(layer.bias)
     layer.whiten(images().split(16))
-    half = 3 * kernel**2
-    output = layer(images()).detach().double().transpose(0, 1).flatten(1).numpy()
-    second_moments = output[:half] @ output[:half].T / output.shape[1]
-    values = np.linalg.eigvalsh(patches(images(), kernel).T @ patches(images(), kernel) / output.shape[1])[::-1]
+    half = directions or 3 * kernel**2
+    rows = patches(images(), kernel, stride)
+    weight = layer.weight.detach().double().flatten(1).numpy()
+    output = rows @ weight.T
+    second_moments = output[:, :half].T @ output[:, :half] / len(rows)
+    values = np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1][:half]
     np.testing.assert_allclose(second_moments, np.diag(values / (values + 5e-4)), atol=2e-4)
-    np.testing.assert_array_equal(output[half:], -output[:half])
+    np.testing.assert_array_equal(weight[half:], -weight[:half])
 
 
 def test_the_batches_do_not_matter():
@@ -65,12 +67,17 @@ def test_they_are_the_published_networks(frozen_logits, build, learned, logits):
     assert [side for _, side, _ in build(10, 32).stage_shapes(32).values()] == [31, 15, 7, 3]
 
 
-@pytest.mark.parametrize("build", [airbench94, airbench96])
+def test_the_small_one_halves_the_resolution_at_once():
+    shapes = airbench_small(10, 32).stage_shapes(32)
+    assert list(shapes.values()) == [(24, 16, 16), (64, 8, 8), (128, 4, 4)]
+
+
+@pytest.mark.parametrize("build", [airbench94, airbench96, airbench_small])
 def test_what_is_computed_is_not_learned_and_the_loss_reaches_the_rest(build):
     torch.manual_seed(0)
-    network = build(4, 12, SMALL)
+    network = build(4, 16, SMALL)
     before = {name: value.clone() for name, value in network.named_parameters()}
-    functional.cross_entropy(network(images(16)), torch.arange(16) % 4).backward()
+    functional.cross_entropy(network(images(16, 16)), torch.arange(16) % 4).backward()
     still = {name for name, p in network.named_parameters() if not p.requires_grad}
     norms = {name for name, p in before.items() if p.ndim == 1 and name.endswith("weight")}
     assert still == norms | {"stages.whiten.0.weight"}
@@ -116,11 +123,13 @@ def test_only_a_network_that_computes_something_reads_images():
     assert not torch.equal(network.stages["whiten"][0].weight, before)
 
 
-@pytest.mark.parametrize(("size", "widths"), [(8, SMALL), (4, (8, 8))])
-def test_too_small_images_are_the_users_mistake(size, widths):
+@pytest.mark.parametrize(
+    ("build", "size", "widths"), [(airbench94, 8, SMALL), (airbench96, 4, (8, 8)), (airbench_small, 7, (8, 8))]
+)
+def test_too_small_images_are_the_users_mistake(build, size, widths):
     with pytest.raises(ConfigError, match="pixels"):
-        airbench94(4, size, widths)
-    airbench94(4, size + 1, widths)(torch.randn(2, 3, size + 1, size + 1))
+        build(4, size, widths)
+    build(4, size + 1, widths)(torch.randn(2, 3, size + 1, size + 1))
 
 
 @pytest.mark.parametrize("widths", [(), (8, 0)])
