@@ -34,6 +34,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "small_folder": accuracy.measure_small_folder,
     "methods": accuracy.measure_methods,
     "time_to_accuracy": time_to_accuracy.measure_time_to_accuracy,
+    "time_to_digits": time_to_accuracy.measure_time_to_digits,
     "caption_metrics": captions.measure_caption_metrics,
     "beam_search": decoding.measure_beam_search,
     "beam_memory": decoding.measure_beam_memory,

@@ -128,13 +128,13 @@ def _test(common: list[str], *options: str) -> float:
 
 def _article_script(folder: Path, epochs: int) -> float:
     """Test accuracy of the usual script."""
+    torch.set_num_threads(2)
     *_, network = article_epochs(folder, epochs)
     return round(accuracy_of(network, folder / "test"), 4)
 
 
 def article_epochs(folder: Path, epochs: int) -> Iterator[nn.Module]:
     """The usual script: images from files through PIL, SGD 0.01 with momentum 0.9, no augmentation; after each epoch."""
-    torch.set_num_threads(2)
     torch.manual_seed(0)
     images = _article_images(folder / "train")
     network = simple_cnn(len(images.classes), 32)
