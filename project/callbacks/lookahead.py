@@ -49,11 +49,12 @@ class Lookahead(Callback):
     def __init__(self, options: LookaheadOptions) -> None:
         self.options = options
         self._slow: dict[str, Tensor] = {}
+        self._restored: dict[str, Tensor] = {}
         self._step = self._total = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins with the weights as they are, or with those of the run that is resumed."""
-        restored, self._slow = self._slow, {}
+        restored, self._restored = self._restored, {}
         self._step = trainer.global_step
         if self.options.decay is not None:
             self._total = pl_module.total_steps()
@@ -71,11 +72,12 @@ class Lookahead(Callback):
         if not self._slow or step == self._step:
             return
         self._step = step
-        live = dict(averaged_tensors(pl_module))
-        if step % self.options.every == 0:
-            kept = self.options.decay**self.options.every * min(step / self._total, 1.0) ** 3
-            torch._foreach_lerp_(list(self._slow.values()), [live[name] for name in self._slow], 1 - kept)
-        if step % self.options.every == 0 or step >= self._total:
+        due = step % self.options.every == 0
+        if due or step >= self._total:
+            live = dict(averaged_tensors(pl_module))
+            if due:
+                kept = self.options.decay**self.options.every * min(step / self._total, 1.0) ** 3
+                torch._foreach_lerp_(list(self._slow.values()), [live[name] for name in self._slow], 1 - kept)
             fill(live, self._slow)
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,4 +86,4 @@ class Lookahead(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps them until training begins."""
-        self._slow = state_dict.get("slow", {})
+        self._restored = state_dict["slow"]
