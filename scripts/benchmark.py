@@ -20,7 +20,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # so that `python scripts/benchmark.py` finds the project without installing it, and the parts beside this file
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from benchmarks import accuracy, captions, commands, decoding, distillation, export, memory, speed
+from benchmarks import (
+    accuracy,
+    captions,
+    commands,
+    decoding,
+    distillation,
+    export,
+    memory,
+    speed,
+    time_to_accuracy,
+)
 from benchmarks.timing import Row
 
 from project.runs.provenance import collect_provenance
@@ -38,6 +48,8 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "recipe": accuracy.measure_recipe,
     "small_folder": accuracy.measure_small_folder,
     "methods": accuracy.measure_methods,
+    "time_to_accuracy": time_to_accuracy.measure_time_to_accuracy,
+    "time_to_digits": time_to_accuracy.measure_time_to_digits,
     "caption_metrics": captions.measure_caption_metrics,
     "beam_search": decoding.measure_beam_search,
     "beam_memory": decoding.measure_beam_memory,

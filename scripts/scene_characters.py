@@ -23,6 +23,7 @@ LIGHTEST_BACKGROUND, DARKEST_INK = 180, 110  # they overlap: some characters are
 NOISE = 20  # largest standard deviation, of 255
 CLASSES = string.digits + string.ascii_lowercase
 FONT_PACKAGES = ("font_amatic_sc", "font_fredoka_one", "font_roboto", "font_source_sans_pro", "font_source_serif_pro")
+SPLITS = ("train", "test", "val")
 PER_CLASS = {"train": 700, "test": 140}
 
 
@@ -36,7 +37,7 @@ def make_scene_characters(root: Path | str, seed: int = 0, per_class: dict[str, 
             folder = Path(root) / split / name
             folder.mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                rng = np.random.default_rng((seed, split == "test", label, index))
+                rng = np.random.default_rng((seed, SPLITS.index(split), label, index))
                 _draw(rng, name, fonts, backgrounds).save(folder / f"{index:04d}.png")
 
 

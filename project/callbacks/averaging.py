@@ -60,10 +60,10 @@ class WeightAverage(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins the average with the weights as they are, and takes a resumed run's raw weights back."""
-        live = dict(_averaged(pl_module))
+        live = dict(averaged_tensors(pl_module))
         self._step = trainer.global_step
         if self.options.decay is not None:
-            _check(trainer, live)
+            check_averageable("ema.decay", trainer, live)
             self._average = {name: tensor.detach().clone() for name, tensor in live.items()}
         if self._restored is not None:
             self._updates = self._restored["updates"]
@@ -83,31 +83,31 @@ class WeightAverage(Callback):
         assert self.options.decay is not None, "there is an average"
         decay = min(self.options.decay, (1 + self._updates) / (10 + self._updates))
         self._updates += 1
-        live = dict(_averaged(pl_module))
+        live = dict(averaged_tensors(pl_module))
         torch._foreach_lerp_(list(self._average.values()), [live[name] for name in self._average], 1 - decay)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The average is what is validated."""
         if self._average and trainer.state.fn == "fit":
-            live = dict(_averaged(pl_module))
+            live = dict(averaged_tensors(pl_module))
             self._set_aside = {name: tensor.detach().clone() for name, tensor in live.items()}
-            _fill(live, self._average)
+            fill(live, self._average)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The raw weights train on."""
         if self._set_aside is not None:
-            _fill(dict(_averaged(pl_module)), self._set_aside)
+            fill(dict(averaged_tensors(pl_module)), self._set_aside)
             self._set_aside = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What is left in memory is the average."""
         if self._average:
-            _fill(dict(_averaged(pl_module)), self._average)
+            fill(dict(averaged_tensors(pl_module)), self._average)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Puts the average in the weights' place, and the raw weights beside it."""
         if self._average:
-            live = self._set_aside or dict(_averaged(pl_module))
+            live = self._set_aside or dict(averaged_tensors(pl_module))
             raw = {name: live[name].detach().clone() for name in self._average}
             checkpoint[_RAW] = {"weights": raw, "updates": self._updates}
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **self._average}
@@ -117,7 +117,8 @@ class WeightAverage(Callback):
         self._restored = checkpoint.get(_RAW)
 
 
-def _averaged(module: LightningModule) -> Iterator[tuple[str, Tensor]]:
+def averaged_tensors(module: LightningModule) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter and the statistics of batch norms, by their names in the state dictionary."""
     yield from module.named_parameters()
     for name, part in module.named_modules():
         if isinstance(part, _BatchNorm) and part.running_mean is not None and part.running_var is not None:
@@ -126,13 +127,19 @@ def _averaged(module: LightningModule) -> Iterator[tuple[str, Tensor]]:
 
 
 @torch.no_grad()
-def _fill(live: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+def fill(live: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Copies `values` into the tensors of the same names."""
     for name, value in values.items():
         live[name].copy_(value)
 
 
-def _check(trainer: Trainer, live: dict[str, Tensor]) -> None:
+def check_averageable(option: str, trainer: Trainer, live: dict[str, Tensor]) -> None:
+    """Refuses weights of which no average can be kept.
+
+    Raises:
+        ConfigError: they are in pieces, or of 16 bits.
+    """
     if isinstance(trainer.strategy, FSDPStrategy):
-        raise ConfigError("ema.decay: the weights of fsdp are in pieces; use trainer.strategy ddp, or leave it out")
+        raise ConfigError(f"{option}: the weights of fsdp are in pieces; use trainer.strategy ddp, or leave it out")
     if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in live.values()):
-        raise ConfigError("ema.decay: 16-bit weights are too coarse to average; use trainer.precision bf16-mixed")
+        raise ConfigError(f"{option}: 16-bit weights are too coarse to average; use trainer.precision bf16-mixed")

@@ -20,7 +20,7 @@ _TRAINER = (
     "gradient_clip_val",
     "limit_train_batches",
 )
-_SECTIONS = ("model", "data", "ema", "early_stopping")
+_SECTIONS = ("model", "data", "ema", "lookahead", "early_stopping")
 
 
 class Hyperparameters(Callback):

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from project.callbacks.averaging import AveragingOptions
 from project.callbacks.checkpointing import CheckpointOptions
 from project.callbacks.guard import GuardOptions
+from project.callbacks.lookahead import LookaheadOptions
 from project.callbacks.watching import Watching
 from project.data.augmentation import Augmentation
 from project.errors import did_you_mean
@@ -28,6 +29,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "checkpoint": (CheckpointOptions,),
     "early_stopping": (EarlyStoppingOptions,),
     "ema": (AveragingOptions,),
+    "lookahead": (LookaheadOptions,),
     "guard": (GuardOptions,),
     "watch": (Watching,),
     "budget": (Budget,),

@@ -17,6 +17,7 @@ from project import __version__
 from project.callbacks.averaging import AveragingOptions
 from project.callbacks.checkpointing import CheckpointOptions
 from project.callbacks.guard import GuardOptions
+from project.callbacks.lookahead import LookaheadOptions
 from project.callbacks.progress import ProgressStyle
 from project.callbacks.watching import Watching
 from project.cli.mistakes import class_names, explain
@@ -65,6 +66,7 @@ def build_parser(verb: str, facts_from_data: bool) -> Parser:
     parser.add_argument("--checkpoint", type=CheckpointOptions, default=CheckpointOptions())
     parser.add_argument("--early_stopping", type=EarlyStoppingOptions, default=EarlyStoppingOptions())
     parser.add_argument("--ema", type=AveragingOptions, default=AveragingOptions())
+    parser.add_argument("--lookahead", type=LookaheadOptions, default=LookaheadOptions())
     parser.add_argument("--guard", type=GuardOptions, default=GuardOptions())
     parser.add_argument("--watch", type=Watching, default=Watching())
     parser.add_argument("--budget", type=Budget, default=Budget())

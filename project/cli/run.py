@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from project.callbacks.averaging import WeightAverage
 from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
 from project.callbacks.guard import Guard, stopped_by_guard
+from project.callbacks.lookahead import Lookahead
 from project.callbacks.predictions import WritePredictions
 from project.callbacks.progress import progress_callbacks
 from project.callbacks.record import RunRecord
@@ -237,7 +238,8 @@ def _standing_callbacks(
     if writes:
         callbacks.append(RunRecord(run, command.plain_config()))
     if command.verb == "fit":
-        callbacks += [RandomState(), WeightAverage(objects.ema), Guard(run, objects.guard)]
+        callbacks += [RandomState(), Lookahead(objects.lookahead), WeightAverage(objects.ema)]
+        callbacks.append(Guard(run, objects.guard))
         callbacks += watching_callbacks(objects.watch, command.plain_config())
         monitor, mode = monitored(objects.checkpoint, objects.model)
         stopping = command.config.early_stopping

@@ -249,16 +249,21 @@ class ImageDataModule(LightningDataModule):
             StreamingLoader(samples, task.image_size, order, workers, self.seed, center_crop=task.center_crop)
         )
 
-    def batches_in_order(self, split: Split, device: torch.device | None = None) -> Iterator[Batch]:
+    def batches_in_order(
+        self, split: Split, device: torch.device | None = None, at_most: int | None = None
+    ) -> Iterator[Batch]:
         """All samples of a split as they are, whatever the number of processes.
 
         Args:
             split: which.
             device: to put them on; by default the one that trains, which a Trainer knows.
+            at_most: how many, spread evenly over the split, whose files may be sorted by class.
         """
         device = device or self.trainer.strategy.root_device
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])  # but for bad files
-        loader = self._image_loader(split, EvaluationOrder(length, self.eval_batch_size), device)
+        every = 1 if at_most is None else -(-length // at_most)
+        order = EvaluationOrder(length, self.eval_batch_size, world_size=every)
+        loader = self._image_loader(split, order, device)
         for batch in loader:
             batch = move_data_to_device(batch, device)
             yield ImageDataModule.on_after_batch_transfer(self, batch, 0)

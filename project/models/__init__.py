@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from project.errors import ConfigError, did_you_mean
+from project.models.airbench import airbench94, airbench96, airbench_small
 from project.models.backbone import Backbone
 from project.models.cifar_resnet import resnet8x4, resnet20, resnet32, resnet32x4, resnet44, resnet56, resnet110
 from project.models.mobilenet import mobilenetv2
@@ -38,6 +39,9 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "wrn_40_2": wrn_40_2,
     "wrn_28_10": wrn_28_10,
     "preact_resnet18": preact_resnet18,
+    "airbench94": airbench94,
+    "airbench96": airbench96,
+    "airbench_small": airbench_small,
     "vgg8": vgg8,
     "vgg13": vgg13,
     "vgg16": vgg16,

@@ -5,7 +5,7 @@ Shapes: B images, C channels, h × w the size of a feature map, D pooled feature
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,13 @@ class Backbone(nn.Module):
         self.num_features = num_features
         self.num_classes = num_classes
         self.note = note
+
+    def initialize_from(self, batches: Iterable[Tensor]) -> None:
+        """Computes the weights that follow from the training images, where a network has any.
+
+        Args:
+            batches: of images (B, 3, H, W) float, normalised; nothing is read unless it is asked for.
+        """
 
     def as_map(self, x: Tensor) -> Tensor:
         """What a stage gives, as (B, C, h, w)."""

@@ -147,7 +147,7 @@ class Task(LightningModule, ABC):
             return optimizer
         scheduler = self.make_lr_scheduler(optimizer)
         if isinstance(scheduler, Schedule):
-            scheduler.set_total_steps(self._total_steps())
+            scheduler.set_total_steps(self.total_steps())
         self._given_options = GivenOptions(optimizer, scheduler)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
         if isinstance(scheduler, (Schedule, OneCycleLR, CyclicLR)):
@@ -231,7 +231,7 @@ class Task(LightningModule, ABC):
             if isinstance(config.scheduler, Schedule):
                 config.scheduler.apply()
 
-    def _total_steps(self) -> int:
+    def total_steps(self) -> int:
         """Optimizer steps of the whole run.
 
         `trainer.estimated_stepping_batches` would build the loaders now and lose the place to resume from
@@ -240,7 +240,9 @@ class Task(LightningModule, ABC):
         trainer = self.trainer
         if trainer.max_epochs in (-1, None):
             if trainer.max_steps == -1:
-                raise ConfigError("model.lr_scheduler: its shape needs the run's length; set trainer.max_epochs")
+                raise ConfigError(
+                    "trainer.max_epochs: the learning rate's shape, or lookahead, needs the run's length; set it"
+                )
             return trainer.max_steps
         datamodule: Any = getattr(trainer, "datamodule", None)
         if not hasattr(datamodule, "training_batches"):
@@ -288,8 +290,9 @@ class Task(LightningModule, ABC):
 
     @property
     def current_lr(self) -> float:
-        """The learning rate of the first parameter group."""
-        return self.trainer.optimizers[0].param_groups[0]["lr"]
+        """The learning rate of the first parameter group, before a factor of its own."""
+        group = self.trainer.optimizers[0].param_groups[0]
+        return group["lr"] / group.get("lr_scale", 1.0)
 
     def on_validation_start(self) -> None:
         """Stops a run whose loss is no number, before its weights become the best or the last."""

@@ -1,19 +1,41 @@
-"""A task whose network is fine-tuned part by part."""
+"""A task with a backbone, which may begin with what the images say, and learn part by part."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
+from project.models import Backbone
+from project.models.normalize import Normalize
+from project.runs.undeclared import data_of
 from project.tasks.base import Task
 from project.tasks.fine_tuning import FineTuner
+
+_LOOKED_AT = 5000  # images that weights are computed from
 
 
 class FineTunedTask(Task):
     """Freezes and unfreezes what its `fine_tuner`, which a subclass makes, says at each epoch."""
 
     fine_tuner: FineTuner
+    normalize: Normalize
+
+    def setup(self, stage: str) -> None:
+        """See `Backbone.initialize_from`: once, when a run begins; weights that are given take the place of these."""
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            for module in self.modules():
+                if isinstance(module, Backbone):
+                    module.initialize_from(self._training_images())
+        super().setup(stage)
+
+    def _training_images(self) -> Iterator[Tensor]:
+        """The same in each process; on the host, since nothing is on its device yet."""
+        for batch in data_of(self.trainer).batches_in_order("train", torch.device("cpu"), _LOOKED_AT):
+            yield self.normalize(batch.images)
 
     def train(self, mode: bool = True) -> Self:
         """As torch's; what is frozen stays in evaluation mode."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 from torch import nn
@@ -26,8 +26,10 @@ class FineTuning:
         head_epochs: epochs at the start in which the head alone learns (Kumar et al. 2022, arXiv:2202.10054).
         unfreeze_epochs: from then on a part more learns every so many epochs, the last one first (Howard and Ruder
             2018, arXiv:1801.06146, section 3.3); 0 lets all learn at once.
+        freeze_after: epochs that a part learns for, by its name (Brock et al. 2017, arXiv:1706.04983).
         layer_decay: factor of the learning rate from each part to the one before it; the head has the full rate
             (Clark et al. 2020, arXiv:2003.10555; Bao et al. 2021, arXiv:2106.08254).
+        norm_bias_lr: factor of the learning rate of batch norms' biases (Page 2018, "How to Train Your ResNet 8").
         freeze_norms: whether batch norms keep their statistics where they learn, too; for small batches.
 
     Raises:
@@ -37,13 +39,18 @@ class FineTuning:
     frozen: list[str] | str = ()  # type: ignore[assignment]  # a list would be shared
     head_epochs: int = 0
     unfreeze_epochs: int = 0
+    freeze_after: dict[str, int] = field(default_factory=dict)
     layer_decay: float = 1.0
+    norm_bias_lr: float = 1.0
     freeze_norms: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("head_epochs", "unfreeze_epochs"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"model.fine_tuning.{name}: must be at least 0; got {getattr(self, name)}")
+        least = {name: getattr(self, name) for name in ("head_epochs", "unfreeze_epochs", "norm_bias_lr")}
+        for name, value in (
+            least | {f"freeze_after.{part}": epochs for part, epochs in self.freeze_after.items()}
+        ).items():
+            if value < 0:
+                raise ConfigError(f"model.fine_tuning.{name}: must be at least 0; got {value}")
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"model.fine_tuning.layer_decay: must be above 0 and at most 1; got {self.layer_decay}")
 
@@ -68,9 +75,9 @@ class FineTuner:
         below_head = [name for name in self._parts if name != _HEAD]
         given = [options.frozen] if isinstance(options.frozen, str) else list(options.frozen)
         for name in given:
-            if name != "all" and name not in self._parts:
-                raise ConfigError(f"model.fine_tuning.frozen: the network has no part '{name}'; "
-                                  f"{did_you_mean(name, [*self._parts, 'all'])}")  # fmt: skip
+            self._check("frozen", name, [*self._parts, "all"])
+        for name in options.freeze_after:
+            self._check("freeze_after", name, list(self._parts))
         self._never = set(below_head) if "all" in given else set(given)
         if self._never == set(self._parts):
             raise ConfigError("model.fine_tuning.frozen: every part is frozen, so nothing would learn")
@@ -79,18 +86,28 @@ class FineTuner:
         # from the head down: the order in which they begin to learn
         self._descending = below_head[::-1]
 
+    @staticmethod
+    def _check(option: str, name: str, known: list[str]) -> None:
+        if name not in known:
+            raise ConfigError(
+                f"model.fine_tuning.{option}: the network has no part '{name}'; {did_you_mean(name, known)}"
+            )
+
     def lr_scale(self, name: str) -> float:
         """The factor of the learning rate of a parameter, by its name in the network."""
-        part = name.removeprefix("stages.").partition(".")[0]
+        part, _, inside = name.removeprefix("stages.").partition(".")
         depth = 0 if part == _HEAD else 1 + self._descending.index(part)
-        return self.options.layer_decay**depth
+        owner, _, kind = inside.rpartition(".")
+        is_norm_bias = kind == "bias" and isinstance(self._parts[part].get_submodule(owner), _BatchNorm)
+        return self.options.layer_decay**depth * (self.options.norm_bias_lr if is_norm_bias else 1.0)
 
     def frozen_at(self, epoch: int) -> set[str]:
         """The parts that do not learn in an epoch."""
         since, every = epoch - self.options.head_epochs, self.options.unfreeze_epochs
         if since < 0:
             return self._never | set(self._descending)
-        return self._never | set(self._descending[1 + since // every :] if every else ())
+        over = {name for name, epochs in self.options.freeze_after.items() if epoch >= epochs}
+        return self._never | over | set(self._descending[1 + since // every :] if every else ())
 
     def freeze_for_good(self) -> None:
         """Takes what never learns out of the optimizer's and the processes' sight; before either is made."""

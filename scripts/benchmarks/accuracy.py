@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from benchmarks.timing import Row
 from scene_characters import make_scene_characters
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from project.cli import main as project_main
+from project.models.simple_cnn import simple_cnn
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classifier"
 SMALL = {"train": 80, "val": 10, "test": 50}
@@ -26,7 +28,7 @@ SMALL = {"train": 80, "val": 10, "test": 50}
 
 def measure_recipe() -> list[Row]:
     """Time to accuracy on 25,200 colour images of 36 classes: the article's script and `imagefolder.yaml`."""
-    folder = _characters("scene-characters", None)
+    folder = characters("scene-characters", None)
     start = time.perf_counter()
     article = _article_script(folder, epochs=10)
     rows = [{"recipe": "the article's script", "test accuracy": article, "seconds": round(time.perf_counter() - start)}]
@@ -36,7 +38,7 @@ def measure_recipe() -> list[Row]:
 
 def measure_small_folder() -> list[Row]:
     """2,880 training images of 36 classes, 1,800 for testing: the article's script, and the presets for folders."""
-    folder = _characters("scene-characters-small", SMALL)
+    folder = characters("scene-characters-small", SMALL)
     rows = []
     for label, epochs in (("the article's script, 10 epochs", 10), ("the article's script, 30 epochs", 30)):
         start = time.perf_counter()
@@ -62,7 +64,7 @@ _SHORT = ("--budget.images", "100000")  # 35 epochs, so that thirty runs take ha
 
 def measure_methods() -> list[Row]:
     """Each method alone, on 2,880 images of 36 classes for 35 epochs, against the recipe without it; five seeds."""
-    folder = _characters("scene-characters-small", SMALL)
+    folder = characters("scene-characters-small", SMALL)
     plain: list[tuple[float, float]] = []
     views: dict[str, list[tuple[float, float]]] = {name: [] for name in _VIEWS}
     for seed in _SEEDS:
@@ -92,7 +94,8 @@ def _compared(label: str, plain: list[tuple[float, float]], found: list[tuple[fl
     }
 
 
-def _characters(name: str, per_class: dict[str, int] | None) -> Path:
+def characters(name: str, per_class: dict[str, int] | None) -> Path:
+    """The scene characters, written once below the folder for temporary files."""
     folder = Path(tempfile.gettempdir(), name)
     if not (folder / "test").exists():
         make_scene_characters(folder, per_class=per_class)
@@ -124,24 +127,36 @@ def _test(common: list[str], *options: str) -> float:
 
 
 def _article_script(folder: Path, epochs: int) -> float:
-    """The usual script: images from files through PIL, SGD 0.01 with momentum 0.9, no augmentation."""
-    from torch.utils.data import DataLoader
-    from torchvision.datasets import ImageFolder
-
-    from project.models.simple_cnn import simple_cnn
-
+    """Test accuracy of the usual script."""
     torch.set_num_threads(2)
+    *_, network = article_epochs(folder, epochs)
+    return round(accuracy_of(network, folder / "test"), 4)
+
+
+def article_epochs(folder: Path, epochs: int) -> Iterator[nn.Module]:
+    """The usual script: images from files through PIL, SGD 0.01 with momentum 0.9, no augmentation; after each epoch."""
     torch.manual_seed(0)
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
-    splits = {split: ImageFolder(folder / split, transform) for split in ("train", "test")}
-    network = simple_cnn(len(splits["train"].classes), 32)
+    images = _article_images(folder / "train")
+    network = simple_cnn(len(images.classes), 32)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     for _ in range(epochs):
-        for images, labels in DataLoader(splits["train"], 64, shuffle=True):
+        network.train()
+        for batch, labels in DataLoader(images, 64, shuffle=True):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images), labels).backward()
+            nn.functional.cross_entropy(network(batch), labels).backward()
             optimizer.step()
+        yield network
+
+
+@torch.inference_mode()
+def accuracy_of(network: nn.Module, folder: Path) -> float:
+    """Of the usual script's network on a folder of classes."""
     network.eval()
-    with torch.inference_mode():
-        right = [network(images).argmax(1).eq(labels) for images, labels in DataLoader(splits["test"], 256)]
-    return round(float(np.mean(torch.cat(right).numpy())), 4)
+    loader = DataLoader(_article_images(folder), 256)
+    return float(torch.cat([network(images).argmax(1) == labels for images, labels in loader]).float().mean())
+
+
+def _article_images(folder: Path) -> ImageFolder:
+    return ImageFolder(
+        folder, transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)])
+    )

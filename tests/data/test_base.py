@@ -173,6 +173,16 @@ def test_a_split_can_be_had_as_it_is_in_the_middle_of_a_run(storage, split, coun
     assert [batch.images.tolist() for batch in asked["train", 0]] == [b.images.tolist() for b in alone["train", 0]]
 
 
+@BOTH
+@pytest.mark.parametrize(("at_most", "every"), [(48, 1), (47, 2), (16, 3), (1, 48), (1000, 1)])
+def test_a_part_of_a_split_is_spread_over_it(storage, at_most, every, make):
+    data = make(storage=storage, eval_batch_size=5)
+    drive(data)
+    found = list(data.batches_in_order("train", torch.device("cpu"), at_most))
+    assert indices(found) == list(range(0, 48, every))
+    assert len(indices(found)) <= at_most
+
+
 def spoil(data: ImageDataModule, split: str) -> str:
     path = data.splits[split].images[3]
     os.truncate(path, 60)

@@ -18,6 +18,16 @@ def script(name: str):
     return module
 
 
+def test_no_split_has_the_characters_of_another(tmp_path):
+    """A character is drawn on a background of its split: not the images are compared, but what is drawn by."""
+    drawn = []
+    characters = script("scene_characters")
+    draw = characters._draw
+    characters._draw = lambda rng, *rest: drawn.append(str(rng.bit_generator.state)) or draw(rng, *rest)
+    characters.make_scene_characters(tmp_path, per_class={"train": 2, "val": 2, "test": 2})
+    assert len(set(drawn)) == len(drawn) == 36 * 6
+
+
 def test_class_folders_of_distinct_reproducible_images(tmp_path):
     make = script("scene_characters").make_scene_characters
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):

@@ -176,3 +176,14 @@ def test_a_captioner_in_two_processes(run, in_two, captioned, caption_options, t
     assert metrics(directory) == expected
     assert expected["test/cider_d"] > 1  # it has learned something
     assert expected["test/distinct_1"] != expected["test/greedy_distinct_1"]
+
+
+def test_filters_that_follow_from_the_images_are_those_of_one_process(run, in_two, images, fit_options, tmp_path):
+    more = ("--model.backbone", "airbench94", "--model.backbone_options", '{"widths": [4, 6]}', "--model.optimizer",
+            "MuonSGD", "--lookahead.decay", 0.95, "--model.fine_tuning.freeze_after", '{"whiten": 1}')  # fmt: skip
+    found = []
+    for command, root in ((run, "alone"), (in_two, "two")):
+        command(*fit_options(images, tmp_path / root, *more))
+        checkpoint = read_checkpoint(tmp_path / root / "r" / "version_0" / "checkpoints" / "last.ckpt")
+        found.append(checkpoint["state_dict"]["network.stages.whiten.0.weight"])
+    assert found[0].equal(found[1])

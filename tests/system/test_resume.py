@@ -141,10 +141,17 @@ METHODS = {
     "average": ("--ema.decay", "0.9"),
     "average now and then": ("--ema.decay", "0.9", "--ema.every", "3"),
     "sam": ("--model.sam", "0.05"),
+    "lookahead": ("--lookahead.decay", "0.95", "--lookahead.every", "3"),
     "stages": ("--model.fine_tuning", '{"head_epochs": 1, "unfreeze_epochs": 1, "layer_decay": 0.5}'),
     "views": ("--data.augment", json.dumps(AUGMENTED), "--data.balance", "1", "--data.repeats", "2"),
 }
-ALONE = {"moved images": ("--model.adversarial", '{"epsilon": 8, "steps": 2}')}  # not together with sam
+ALONE = {
+    "moved images": ("--model.adversarial", '{"epsilon": 8, "steps": 2}'),  # not together with sam
+    "whitened": (
+        "--model.backbone", "airbench94", "--model.backbone_options", '{"widths": [4, 6]}', "--model.optimizer",
+        "MuonSGD", "--model.fine_tuning", '{"freeze_after": {"whiten": 1}, "norm_bias_lr": 8}',
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("step", "validating"), [(11, False), (16, True)])

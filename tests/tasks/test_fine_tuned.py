@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from project.data import ImageFolder
+from project.data.images import load_square
+from project.models.airbench import WhiteningConv
 from project.models.captioning import DecoderOptions
+from project.runs.checkpoints import read_checkpoint
 from project.tasks import Captioner, Classifier
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuning
@@ -40,3 +46,47 @@ def test_gradients_of_what_is_frozen_are_dropped_before_a_step(name):
     parameter.grad = parameter.detach().clone()
     task.on_before_optimizer_step(None)
     assert parameter.grad is None
+
+
+# ---- what follows from the images
+
+WHITENED = ("--model.backbone", "airbench94", "--model.backbone_options", '{"widths": [4, 6]}')
+FILTERS = "network.stages.whiten.0.weight"
+
+
+@pytest.fixture
+def filters(run, fit_options, tmp_path):
+    """Trains a whitened classifier; returns the filters of its last checkpoint."""
+
+    def fit(images, root: str, *more: object) -> torch.Tensor:
+        assert run(*fit_options(images, tmp_path / root, *WHITENED, "--trainer.max_epochs", 1, *more)) == 0
+        return read_checkpoint(sorted((tmp_path / root).rglob("last.ckpt"))[-1])["state_dict"][FILTERS]
+
+    return fit
+
+
+def test_a_run_begins_with_the_filters_of_its_training_images(filters, images):
+    samples = ImageFolder(str(images), image_size=12).splits["train"]
+    squares = torch.from_numpy(np.stack([load_square(path, 12) for path in samples.images]))
+    layer = WhiteningConv(2)
+    layer.whiten([Classifier(["a", "b"], 12).normalize(squares.permute(0, 3, 1, 2))])
+    found = filters(images, "runs", "--model.optimizer.lr", 0.1)
+    torch.testing.assert_close(found.abs(), layer.weight.detach().abs(), rtol=1e-4, atol=1e-4)
+    # files and worker processes give the same
+    assert torch.equal(filters(images, "stream", "--data.storage", "stream", "--data.num_workers", 2), found)
+
+
+def test_weights_that_are_given_take_their_place(filters, images, tmp_path):
+    given = torch.randn(24, 3, 2, 2)
+    torch.save({FILTERS: given}, tmp_path / "weights.pt")
+    assert torch.equal(filters(images, "runs", "--model.init_from", tmp_path / "weights.pt"), given)
+
+
+def test_a_resumed_run_and_a_loaded_network_keep_them(filters, images, image_tree, tmp_path):
+    first = filters(images, "runs")
+    others = image_tree(tmp_path / "others", size=14)  # whose filters are others
+    assert not torch.equal(filters(others, "others-runs"), first)
+    more = ("--ckpt_path", tmp_path / "runs" / "r" / "version_0", "--trainer.max_epochs", 2)
+    assert torch.equal(filters(others, "runs", *more), first)
+    loaded = Classifier.load_from_checkpoint(tmp_path / "runs" / "r" / "version_0" / "checkpoints" / "last.ckpt")
+    assert torch.equal(loaded.network.stages["whiten"][0].weight, first)

@@ -35,6 +35,7 @@ def part(name: str) -> str:
         ({"unfreeze_epochs": 1}, [PARTS[:2], PARTS[:1], []]),
         ({"head_epochs": 1, "unfreeze_epochs": 2}, [PARTS[:3], PARTS[:2], PARTS[:2], PARTS[:1], PARTS[:1], []]),
         ({"head_epochs": 1, "unfreeze_epochs": 1, "frozen": ["stem"]}, [PARTS[:3], PARTS[:2], ["stem"], ["stem"]]),
+        ({"freeze_after": {"stem": 1, "stage1": 2}}, [[], ["stem"], PARTS[:2], PARTS[:2]]),
     ],
 )
 def test_which_parts_are_frozen_in_each_epoch(options, frozen):
@@ -45,6 +46,13 @@ def test_the_learning_rate_falls_from_the_head_down():
     scale = tuner(layer_decay=0.5).lr_scale
     assert [scale(f"stages.{name}.0.weight") for name in PARTS[:3]] == [0.125, 0.25, 0.5]
     assert scale("head.weight") == 1.0
+
+
+def test_biases_of_batch_norms_have_their_own_factor():
+    scale = tuner(layer_decay=0.5, norm_bias_lr=64.0).lr_scale
+    assert [scale(f"stages.stem.1.{kind}") for kind in ("bias", "weight")] == [8.0, 0.125]
+    assert scale("stages.stage2.4.convs.1.1.bias") == 32.0
+    assert scale("head.bias") == 1.0
 
 
 def test_a_pool_with_weights_is_a_part():
@@ -163,6 +171,9 @@ def test_training_mode_leaves_frozen_parts_in_evaluation_mode():
     [
         ({"frozen": ["stage3"]}, r"model.fine_tuning.frozen: the network has no part 'stage3'; did you mean 'stage"),
         ({"frozen": ["all", "head"]}, None),
+        ({"freeze_after": {"stage3": 1}}, r"model.fine_tuning.freeze_after: the network has no part 'stage3'; did you"),
+        ({"freeze_after": {"stem": -1}}, r"model.fine_tuning.freeze_after.stem: must be at least 0; got -1"),
+        ({"norm_bias_lr": -1.0}, r"model.fine_tuning.norm_bias_lr: must be at least 0; got -1.0"),
         ({"layer_decay": 0.0}, "layer_decay"),
         ({"layer_decay": 1.5}, "layer_decay"),
         ({"head_epochs": -1}, "head_epochs"),
