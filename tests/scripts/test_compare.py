@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import runpy
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import yaml
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "compare.py"
-
 
 @pytest.fixture
-def compare(images, tmp_path, monkeypatch, capsys):
+def compare(images, tmp_path, script):
     """Runs the script on two configurations of the same small network."""
     model = {"class_path": "Classifier", "init_args": {"backbone_options": {"width": 4}}}
     data = {"class_path": "ImageFolder", "init_args": {"image_size": 12, "batch_size": 16}}
@@ -22,20 +18,7 @@ def compare(images, tmp_path, monkeypatch, capsys):
     for name in "ab":
         text = yaml.safe_dump({"model": model, "data": data, "trainer": trainer, "progress": "none"})
         (tmp_path / f"{name}.yaml").write_text(f"# {name}\n{text}")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*options: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
+    return partial(script, "compare")
 
 
 def test_the_same_recipe_twice_makes_no_difference(compare, images, tmp_path):

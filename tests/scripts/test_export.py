@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +14,15 @@ from project.export import load_safetensors
 from project.export.caption import open_pt2, square
 from project.tasks import Task
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
-
 
 @pytest.fixture
-def script(tmp_path, monkeypatch, capsys):
-    """Runs the script; returns its status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*options: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, options)])
-        status: object = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
+def export(script):
+    return partial(script, "export")
 
 
-def test_a_run_to_a_file_that_answers_as_predict_does(run, script, trained, trained_images, tmp_path):
+def test_a_run_to_a_file_that_answers_as_predict_does(run, export, trained, trained_images, tmp_path):
     photo = trained_images / "b" / "00.png"
-    status, out, err = script("--ckpt_path", trained, "--format", "pt2", "--output", "exports/x.pt2")
+    status, out, err = export("--ckpt_path", trained, "--format", "pt2", "--output", "exports/x.pt2")
     assert (status, err) == (0, "")
     *parity, network, card = out.splitlines()
     assert [line.partition(":")[0] for line in parity] == [f"probabilities, batch of {n}" for n in (1, 2, 7)]
@@ -55,11 +37,11 @@ def test_a_run_to_a_file_that_answers_as_predict_does(run, script, trained, trai
         )
 
 
-def test_a_distillers_student(run, script, fit_options, trained, trained_images, tmp_path):
+def test_a_distillers_student(run, export, fit_options, trained, trained_images, tmp_path):
     options = fit_options(trained_images, tmp_path / "runs", "--model", "Distiller", "--model.teacher", trained)
     assert run(*options, "--name", "d") == 0
     folder = tmp_path / "runs" / "d" / "version_0"
-    status, _, err = script("--ckpt_path", folder, "--format", "safetensors", "--output", "d.safetensors")
+    status, _, err = export("--ckpt_path", folder, "--format", "safetensors", "--output", "d.safetensors")
     assert (status, err) == (0, "")
     student = Task.load_from_checkpoint(folder / "checkpoints" / "student.ckpt")
     found = load_safetensors("d.safetensors")
@@ -68,9 +50,9 @@ def test_a_distillers_student(run, script, fit_options, trained, trained_images,
         assert torch.equal(found.state_dict()[name], value)
 
 
-def test_other_answers_are_status_1(script, trained, monkeypatch):
+def test_other_answers_are_status_1(export, trained, monkeypatch):
     monkeypatch.setattr("project.export.parity.TOLERANCE", -1.0)
-    status, out, _ = script("--ckpt_path", trained, "--format", "pt2", "--output", "x.pt2")
+    status, out, _ = export("--ckpt_path", trained, "--format", "pt2", "--output", "x.pt2")
     assert str(status).startswith("error: probabilities: with a batch of 1 a probability differs by ")  # status 1
     assert out == ""
     assert not list(Path().glob("x*"))
@@ -88,8 +70,8 @@ def test_other_answers_are_status_1(script, trained, monkeypatch):
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(script, trained, options, message):
-    status, _, err = script("--ckpt_path", trained, *options)
+def test_a_mistake_is_one_line_and_status_2(export, trained, options, message):
+    status, _, err = export("--ckpt_path", trained, *options)
     assert status == 2
     assert err.startswith(message)
     assert err.count("\n") == 1

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shutil
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
-
 
 @pytest.fixture
-def report(tmp_path, monkeypatch, capsys):
-    """Runs the script; returns its status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*options: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, options)])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
+def report(script):
+    return partial(script, "report")
 
 
 def test_a_run_is_all_that_it_needs(run, report, trained):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "score_captions.py"
-
 
 @pytest.fixture
-def score(tmp_path, monkeypatch, capsys):
+def score(tmp_path, script):
     """Runs the script; returns its status and what it printed."""
     references = {
         "images": [{"id": 1}, {"id": 2}],
@@ -22,20 +18,7 @@ def score(tmp_path, monkeypatch, capsys):
     (tmp_path / "references.json").write_text(json.dumps(references))
     results = [{"image_id": 1, "caption": "a dog runs"}, {"image_id": 2, "caption": "a cat"}]
     (tmp_path / "results.json").write_text(json.dumps(results))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*options: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--references", "references.json", *options])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code or 0
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
+    return partial(script, "score_captions", "--references", "references.json")
 
 
 def test_it_prints_a_table_and_writes_one_flat_object(score, tmp_path):
