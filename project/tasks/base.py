@@ -18,7 +18,7 @@ from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
@@ -26,9 +26,10 @@ from project.data.images import load_square, to_rgb, to_square
 from project.errors import CheckpointError, ConfigError, NonFiniteError, did_you_mean
 from project.optim import SAM, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
-from project.runs.checkpoints import SCHEMA, read_checkpoint, read_weights
+from project.runs.checkpoints import SCHEMA, read_checkpoint
 from project.runs.undeclared import is_logged
 from project.tasks.running_means import RunningMeans
+from project.tasks.warm_start import load_matching
 
 
 class Task(LightningModule, ABC):
@@ -363,31 +364,6 @@ class Task(LightningModule, ABC):
         """Starts a new run from `init_from`, and says which weights were taken."""
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             rank_zero_info(load_matching(self, self.init_from))
-
-
-def load_matching(module: nn.Module, path: str) -> str:
-    """Copies the weights of a file into `module` where name and shape agree; returns what was and was not taken.
-
-    Raises:
-        CheckpointError: the file cannot be read, or nothing in it fits.
-    """
-    weights, own = read_weights(path), module.state_dict()
-    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    if not fitting:
-        raise CheckpointError(f"model.init_from: {path}: none of its {len(weights)} tensors fits this network")
-    module.load_state_dict(fitting, strict=False)
-    left = [
-        f"{name} ({_shape(value)} here, {_shape(weights[name]) if name in weights else 'absent'} there)"
-        for name, value in own.items()
-        if name not in fitting
-    ]
-    return f"init_from: took {len(fitting)} of {len(own)} tensors from {path}; left as initialised: " + (
-        ", ".join(left) or "none"
-    )
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
 
 
 def _subclasses(cls: type[Any]) -> list[type[Any]]:
