@@ -217,6 +217,7 @@ def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch, wa
 
 def test_a_device_without_data_can_run_the_loop():
     def step(tokens, memory, context):
+        assert tokens.is_meta
         return torch.empty(*tokens.shape, 999, device="meta"), [memory[0] + 1]
 
     rules = Rules(start=1, end=0, max_length=4, min_length=2, banned=(3,), no_repeat_ngram=2)
