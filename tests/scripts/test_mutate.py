@@ -132,7 +132,7 @@ def command(small: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_what_the_tests_notice_is_killed_and_the_rest_is_shown(small):
-    done = command(small, "--rooms", "room", "--seconds", "20", "--jobs", "2")
+    done = command(small, "--rooms", "room", "--seconds", "12", "--jobs", "2")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     # the default of an age, and who is not strict, are never asked for
