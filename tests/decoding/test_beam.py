@@ -267,6 +267,7 @@ def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch, wa
 
 def test_a_device_without_data_can_run_the_loop():
     def step(tokens, memory, context):
+        assert tokens.is_meta
         return torch.empty(*tokens.shape, 999, device="meta"), [memory[0] + 1]
 
     rules = Rules(start=1, end=0, max_length=4, min_length=2, banned=(3,), no_repeat_ngram=2)
@@ -285,6 +286,7 @@ def test_a_device_without_data_can_run_the_loop():
                                 "beam_size"),
         ({"num_groups": 3}, "num_groups: 3 groups cannot share a beam of 4 equally; choose a divisor of 4"),
         ({"diversity": -1.0}, "diversity: must be 0 or more; got -1.0"),
+        ({"diversity": float("inf")}, "diversity: must be 0 or more; got inf"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(hash_model, options, line):

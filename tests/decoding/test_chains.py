@@ -119,6 +119,12 @@ def test_samples_are_independent_of_each_other_and_of_other_images(hash_model):
     assert (found.scores.diff(dim=1) > 0).any(), "they are not sorted"
 
 
+def test_the_coldest_samples_are_the_most_probable_ones_of_each_image():
+    # in the second one everything likely is forbidden; over this temperature its sums would be infinite
+    log_probs = torch.tensor([[[-0.1, -3.0, -2.0]], [[-90.0, -60.0, -50.0]]])
+    assert _draw(log_probs, 8, 1e-37, None, None, generator()).tolist() == [[0] * 8, [2] * 8]
+
+
 def test_the_generator_decides(hash_model):
     model = hash_model(50)
     start = model.start(range(4))
@@ -217,6 +223,7 @@ def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch, wa
 
 def test_a_device_without_data_can_run_the_loop():
     def step(tokens, memory, context):
+        assert tokens.is_meta
         return torch.empty(*tokens.shape, 999, device="meta"), [memory[0] + 1]
 
     rules = Rules(start=1, end=0, max_length=4, min_length=2, banned=(3,), no_repeat_ngram=2)
@@ -234,6 +241,7 @@ def test_a_device_without_data_can_run_the_loop():
         ({"num_samples": 0}, "num_samples: must be at least 1; got 0"),
         ({"temperature": 0.0}, "temperature: must be above 0; got 0.0"),
         ({"temperature": math.nan}, "temperature: must be above 0; got nan"),
+        ({"temperature": math.inf}, "temperature: must be above 0; got inf"),
         ({"top_k": 0}, "top_k: must be at least 1, or none; got 0"),
         ({"top_p": 0.0}, "top_p: must be above 0 and at most 1; got 0.0"),
         ({"top_p": 1.1}, "top_p: must be above 0 and at most 1; got 1.1"),

@@ -28,6 +28,7 @@ def test_a_few_that_are_done_stay():
     done[5] = True
     assert early_stop.keep(done).tolist() == [0, 1, 2, 4, 6, 7]
     assert early_stop.keep(torch.ones(8, dtype=torch.bool)).tolist() == []
+    assert EarlyStop(5, CPU).keep(torch.arange(5) == 2) is None, "less than a fourth"
 
 
 def test_results_come_back_in_their_order():

@@ -45,8 +45,15 @@ def test_a_token_outside_the_vocabulary_is_a_mistake():
 
 
 def test_extremes_are_allowed():
-    Rules(start=0, end=0, max_length=1)
+    Rules(start=0, end=0, max_length=1).check_vocabulary(1)
     Rules(start=0, end=1, max_length=2, min_length=1, no_repeat_ngram=100, banned=(0, 0, 2))
+
+
+@pytest.mark.parametrize("banned", [(), (4, 3, 4)])
+def test_banned_tokens_are_indices(banned):
+    tokens = Rules(start=0, end=1, max_length=2, banned=banned).banned_tokens(CPU)
+    assert tokens.dtype == torch.int64
+    assert tokens.tolist() == sorted(set(banned))
 
 
 def is_forbidden(rules: Rules, tokens: list[int], token: int) -> bool:

@@ -73,6 +73,11 @@ def test_the_loss_grows_and_the_network_learns_nothing_from_it():
     assert not one.requires_grad
 
 
+@pytest.mark.parametrize("attack", [lambda loss, x: fgsm(loss, x, 4.0), lambda loss, x: pgd(loss, x, 4.0, 1.0, 2)])
+def test_no_gradient_reaches_what_made_the_images(attack):
+    assert not attack(linear, images().float().requires_grad_()).requires_grad
+
+
 def test_epsilon_zero_moves_nothing():
     assert torch.equal(fgsm(linear, images(), 0.0), images().float())
     assert torch.equal(pgd(linear, images(), 0.0, 1.0, 2), images().float())

@@ -46,6 +46,14 @@ def test_a_fusion_weighs_place_by_place():
     torch.testing.assert_close(output, fusion.leave(expected))
 
 
+def test_convolutions_begin_as_published():
+    torch.manual_seed(0)
+    fusion = Fusion(64, 32, 48, first=True)
+    for weight, fan_in in ((fusion.enter[0].weight, 64), (fusion.leave[0].weight, 9 * 32)):
+        # Kaiming's bound for a leaky ReLU of slope 1: √3 √(2 / (1 + 1²)) / √fan_in
+        assert weight.abs().max().item() == pytest.approx((3 / fan_in) ** 0.5, rel=0.01)
+
+
 def test_the_review_goes_from_the_last_stage_to_the_first():
     torch.manual_seed(0)
     loss = ReviewKD(STUDENT, TEACHER).eval()

@@ -40,7 +40,9 @@ def test_the_projector_has_fewer_channels_inside_and_may_give_negative_numbers()
 
 def test_the_classifier_is_a_frozen_copy_that_travels_in_the_state():
     teacher_head = head()
-    loss = SimKD((4, 2, 2), (6, 2, 2), teacher_head).train()
+    loss = SimKD((4, 2, 2), (6, 2, 2), teacher_head)
+    assert not loss.eval().projector.training
+    loss.train()
     assert not any(module.training for module in loss.classifier.modules())
     assert loss.projector.training
     assert not any(p.requires_grad for p in loss.classifier.parameters())

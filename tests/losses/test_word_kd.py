@@ -45,6 +45,11 @@ def test_the_formula(temperature):
     assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_by_default_probabilities_are_compared_as_they_are():
+    student, teacher = logits()
+    assert word_kd(student, teacher, VALID).item() == pytest.approx(by_loops(student, teacher, VALID, 1), rel=1e-10)
+
+
 def test_it_is_divided_by_the_words_and_not_by_captions_or_places():
     student, teacher = logits(words=100)
     singles = [kd(s[None], t[None], 2.0) for s, t in zip(student[VALID], teacher[VALID], strict=True)]

@@ -241,6 +241,11 @@ def test_without_samples_nothing_is_claimed(kind):
     assert metric.compute().item() == pytest.approx(1.0 if kind is TemperatureSearch else float("nan"), nan_ok=True)
 
 
+def test_without_samples_the_temperature_is_1_wherever_it_would_be_looked_for():
+    nothing = torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64)
+    assert updated(TemperatureSearch(lowest=2.0, highest=20.0), nothing).compute() == 1
+
+
 @pytest.mark.parametrize("kind", METRICS)
 def test_a_16_bit_network_does_not_shorten_the_sums(kind):
     """A network of 16 bits takes its metrics with it, and in bfloat16 256 + 1 is 256."""

@@ -8,6 +8,7 @@ import torch
 from sklearn import metrics as reference
 
 from project.metrics import classification_metrics
+from project.metrics.calibration import TemperatureSearch
 from project.metrics.classification import SplitScores, per_class_accuracy
 
 
@@ -36,6 +37,12 @@ def test_scores_equal_scikit_learn(num_classes):
         expected["accuracy_top5"] = reference.top_k_accuracy_score(labels, logits, k=5, labels=every)
         assert expected["accuracy_top5"] < 1  # or it would prove nothing
     assert scores == pytest.approx(expected, abs=1e-6)
+
+
+def test_inputs_are_not_looked_through_since_the_device_would_be_waited_for():
+    assert not any(metric.validate_args for metric in classification_metrics(6).values())
+    assert not per_class_accuracy(6).validate_args
+    assert not SplitScores(6).confusion.validate_args
 
 
 def test_classes_that_never_occur_are_left_out_of_the_macro_means():
@@ -100,3 +107,20 @@ def test_the_outcome_is_that_of_scikit_learn(calibrated):
     counts, _ = np.histogram(confidence, bins=15, range=(0, 1))
     assert outcome.reliability.count.tolist() == counts.tolist()
     assert outcome.reliability.confidence.nansum() > 0
+
+
+def test_a_temperature_is_searched_for_where_there_is_none():
+    logits, labels = random_logits(6)
+    scores, search = SplitScores(6), TemperatureSearch()
+    scores.update(torch.tensor(1.0), 1, logits, labels, None)
+    search.update(logits, labels)
+    assert scores.temperature.compute() == search.compute() != 1
+    assert not {"ece", "nll", "brier"} & scores.compute(calibrated=False).keys()
+
+
+@pytest.mark.parametrize("num_classes", [1000, 1001])
+def test_of_very_many_classes_no_matrix_is_kept(num_classes):
+    logits, labels = random_logits(num_classes)
+    scores = SplitScores(num_classes)
+    scores.update(torch.tensor(1.0), 1, logits, labels, None)
+    assert (scores.outcome(calibrated=False).confusion is None) == (num_classes > 1000)

@@ -81,8 +81,8 @@ class CIDErD(MeanCaptionMetric):
         num_references = np.array([len(texts) for texts in corpus.references])
         image = np.repeat(np.arange(num_images), num_references)  # of each reference
         similarity = sum(self._similarity(grams, counts, image, num_images) for grams in counts.orders)
-        bigrams = (counts.lengths - 1).clip(min=0)
-        difference = bigrams[:num_images][image] - bigrams[num_images:]
+        # in bigrams as in words, but for captions of none, which are like nothing
+        difference = counts.lengths[:num_images][image] - counts.lengths[num_images:]
         similarity = similarity * np.exp(-(difference**2) / (2 * _SIGMA**2))
         return torch.from_numpy(10 * np.bincount(image, similarity, num_images) / ORDERS / num_references)
 
@@ -103,7 +103,7 @@ class CIDErD(MeanCaptionMetric):
     def _weights(self, grams: Grams, counts: NgramCounts, key: np.ndarray, num_images: int) -> np.ndarray:
         """Of each n-gram, (G,) float64; `key` is image · G + n-gram for each one of a reference."""
         if self.document_frequencies is None:
-            frequency = np.bincount(np.unique(key) % max(grams.size, 1), minlength=grams.size)
+            frequency = np.bincount(np.unique(key) % grams.size, minlength=grams.size)
         else:
             num_images, frequencies = self.document_frequencies.num_images, self.document_frequencies.counts
             words = counts.vocabulary

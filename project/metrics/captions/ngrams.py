@@ -60,7 +60,7 @@ class NgramCounts:
             first = np.zeros(size, np.int64)
             first[gram] = place  # any place where it stands
             pairs, count = np.unique(caption * size + gram, return_counts=True)
-            found.append(Grams(*np.divmod(pairs, max(size, 1)), count, size, words[first[:, None] + np.arange(n)]))
+            found.append(Grams(*np.divmod(pairs, size), count, size, words[first[:, None] + np.arange(n)]))
         return found
 
 

@@ -38,6 +38,8 @@ def test_frequencies_are_numbers_of_images():
     assert frequencies.counts["dog", "runs"] == 1
     assert frequencies.counts["a", "car", "on", "a"] == 1
     assert ("two", "men", "talk", "a") not in frequencies.counts
+    grams = {("a",), ("b",), ("a", "b"), ("b", "a"), ("a", "b", "a")}
+    assert DocumentFrequencies.of([["a b a", "b"]]).counts == dict.fromkeys(grams, 1), "and nothing else"
 
 
 def test_given_frequencies_of_the_same_images_change_nothing():

@@ -45,6 +45,12 @@ def test_without_ids_every_image_is_another_one():
     assert list(metric.per_image()) == list(range(8))
 
 
+def test_some_may_have_ids_and_others_none():
+    metric = updated(updated(ExactMatch(), end=2, ids=True), start=2, ids=False)
+    assert metric.corpus().ids == [0, 1, 2, 3]
+    assert metric.corpus().predictions == updated(ExactMatch()).corpus().predictions
+
+
 def test_a_number_and_a_text_are_different_ids():
     metric = ExactMatch()
     metric.update(["a", "b"], [["a"], ["c"]], [1, "1"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 
 import pytest
 
 from project.errors import ConfigError
 from project.metrics.captions import METEOR, SPICE
+from project.metrics.captions.java import _utf8
 
 PREDICTIONS = ["a dog on grass", "two men talking", "un café", "", "a || b"]
 REFERENCES = [["a dog lies on the grass", "a brown dog"], ["two people talk"], ["a café"], ["nothing"], ["a b"]]
@@ -24,6 +26,19 @@ def test_without_java_or_the_package_one_line_says_what_to_install(metric_class,
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"install Java .* and pycocoevalcap \(pip install 'pycocoevalcap>=1.2'\)"):
         metric_class()
+
+
+@pytest.mark.parametrize(
+    ("before", "inside"),
+    [(None, "-Dfile.encoding=UTF-8"), ("-Xmx1g", "-Xmx1g -Dfile.encoding=UTF-8")],
+)
+def test_the_users_own_options_of_java_are_kept_and_come_back(monkeypatch, before, inside):
+    monkeypatch.delenv("JAVA_TOOL_OPTIONS", raising=False)
+    if before:
+        monkeypatch.setenv("JAVA_TOOL_OPTIONS", before)
+    with _utf8():
+        assert os.environ["JAVA_TOOL_OPTIONS"] == inside
+    assert os.environ.get("JAVA_TOOL_OPTIONS") == before
 
 
 @with_java

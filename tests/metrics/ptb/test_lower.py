@@ -15,6 +15,8 @@ from project.metrics.ptb.lower import lower
         ("ΑΣ.10", "ας.10"),
         ("5-Σ", "5-σ"),
         ("A中Σ", "a中σ"),
+        ("A1Σ", "a1ς"),
+        ("AאΣ", "aאς"),
     ],
 )
 def test_a_sigma_is_final_where_java_ends_the_word(token, expected):
