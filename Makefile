@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything runs in .venv, which `make setup` fills.
-.PHONY: help setup demo test test-slow test-faults fuzz notebooks notebooks-docs docs coverage check lock clean
+.PHONY: help setup demo test test-slow test-faults fuzz notebooks notebooks-docs docs coverage mutants check lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz    damaged files, and properties on random examples, for SECONDS=300 and ten minutes"
 	@echo "make docs    the pages and the reference, docs/_build/index.html (two minutes)"
 	@echo "make coverage  what of project/ the fast tests do not run"
+	@echo "make mutants  small mistakes in decoding, losses and metrics, which the tests are to notice (half an hour)"
 	@echo "make check   formatting, lint and types"
 	@echo "make lock    renew requirements.lock from pyproject.toml (needs uv)"
 
@@ -64,6 +65,9 @@ docs: setup
 
 coverage: setup
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not faults" --cov --cov-report term:skip-covered
+
+mutants: setup
+	$(BIN)/python scripts/mutate.py --rooms decoding losses metrics --sample 150 --seed $(SEED) --others "not java and not two_processes"
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from project.analysis.figures.text import heading, plain, shortened
 from project.analysis.style import COLOURS, SEQUENTIAL, new_figure
@@ -34,6 +36,7 @@ def history_figure(table: pd.DataFrame, monitor: str, mode: str) -> Figure:
     axes.step(complete["trial"], best, where="post", color=COLOURS[1], label="best so far")
     axes.set(xlabel="trial", ylabel=monitor)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    _frame(axes, [*complete["value"], *pruned["value"]])
     figure.legend(loc="outside lower left", ncols=3, frameon=False)
     heading(axes, "Trials in their order")
     return figure
@@ -53,6 +56,7 @@ def progress_figure(curves: Mapping[int, Sequence[float]], best: int, monitor: s
         style = {"color": COLOURS[0], "linewidth": 2.0} if number == best else {"color": _GREY, "linewidth": 0.8}
         axes.plot(range(1, len(values) + 1), values, label=f"trial {number}" if number == best else None, **style)
     axes.set(xlabel="validation", ylabel=monitor)
+    _frame(axes, [value for values in curves.values() for value in values])
     if best in curves:
         axes.legend(frameon=False)
     heading(axes, "How the trials went, and where they were stopped")
@@ -101,9 +105,18 @@ def slice_figure(table: pd.DataFrame, options: Mapping[str, bool | Sequence[str]
             panel.set_xlim(-0.6, len(kind) - 0.4)
         elif kind:
             panel.set_xscale("log")
+            panel.xaxis.set_minor_formatter(NullFormatter())
         panel.scatter(places, complete["value"], c=complete["trial"], cmap=SEQUENTIAL, s=16)
         panel.set_ylabel(monitor)
         heading(panel, shortened(name, 34))
     for panel in panels[len(options) :]:
         panel.set_visible(False)
     return figure
+
+
+def _frame(axes: Axes, values: Sequence[float]) -> None:
+    """Lets values far outside leave the frame, such as losses of a first epoch: beyond Tukey's fences."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    bottom, top = max(min(values), low - 1.5 * (high - low)), min(max(values), high + 1.5 * (high - low))
+    margin = 0.05 * (top - bottom) or 0.05
+    axes.set_ylim(bottom - margin, top + margin)

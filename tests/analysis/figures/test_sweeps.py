@@ -39,6 +39,15 @@ def test_the_best_trial_is_drawn_over_the_others():
     assert to_pixels(figure).size
 
 
+def test_a_first_epochs_loss_leaves_the_frame():
+    figure = progress_figure({0: [60.0, 0.9, 0.6], 1: [1.0, 0.8, 0.5], 2: [1.1, 0.7]}, 1, "val/loss")
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0.5
+    assert 1.1 < high < 2
+    low, high = progress_figure({0: [0.5, 0.5]}, 0, "val/loss").axes[0].get_ylim()
+    assert low < 0.5 < high
+
+
 def test_the_most_important_is_on_top():
     figure = importance_figure({"model.a": 0.2, "model.b": 0.7, "model.c": 0.1})
     axes = figure.axes[0]
