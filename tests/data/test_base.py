@@ -304,9 +304,15 @@ def test_impossible_options_are_named(options, message, make):
         _ = make(**options).image_size
 
 
-def test_images_of_one_class_cannot_be_mixed(image_tree, tmp_path):
-    root = image_tree(tmp_path / "one", 4, 8, ("a",))
-    data = ImageFolder(str(root), image_size=8, augment=Augmentation(mixup=0.2))
+class OneClass(ImageDataModule):
+    class_names = ("a",)
+
+    def load_splits(self) -> dict[str, Samples]:
+        return {"train": Samples(np.zeros((20, 8, 8, 3), np.uint8), np.zeros(20, np.int64), "train")}
+
+
+def test_images_of_one_class_cannot_be_mixed():
+    data = OneClass(image_size=8, augment=Augmentation(mixup=0.2))
     with pytest.raises(ConfigError, match=r"^data\.augment: mixup and cutmix need training images of two classes"):
         data.setup("fit")
     data.setup("validate")  # which mixes nothing
