@@ -70,6 +70,13 @@ def test_a_run_has_the_bar_that_was_asked_for_and_no_other(images, fit_options, 
     assert ("epoch 1/1" in captured.err, bool(epoch_lines(captured.out))) == (style == "bar", style != "none")
 
 
+@pytest.mark.parametrize(("verb", "what"), [("test", "testing"), ("predict", "predicting")])
+def test_testing_and_predicting_have_a_bar_each(trained, trained_images, capsys, verb, what):
+    files = ["--data.predict", str(trained_images / "a")] if verb == "predict" else []
+    main([verb, "--ckpt_path", str(trained), *files, "--progress", "bar"])
+    assert re.search(rf"{what}.*1/1", capsys.readouterr().err)
+
+
 def test_switched_off_it_is_silent(images, fit_options, tmp_path, capsys):
     options = fit_options(images, tmp_path, "--trainer.enable_progress_bar", "false", "--progress", "bar")
     main(options)

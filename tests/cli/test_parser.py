@@ -47,6 +47,12 @@ def test_shell_completion_names_commands_and_options(capsys):
     assert len(text) < 2_000_000  # a shell reads it at every start
 
 
+def test_what_completion_needs_is_one_line(fails, monkeypatch):
+    assert fails("--print_completion", "cmd").startswith("error: --print_completion: 'cmd' is none of bash, ")
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert fails("--print_completion", "bash").endswith("needs shtab; install it with pip install shtab")
+
+
 def config(capsys, *arguments: str) -> dict:
     return yaml.safe_load(printed(capsys, "fit", *arguments, "--print_config"))
 

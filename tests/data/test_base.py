@@ -302,6 +302,9 @@ def test_class_counts_are_of_the_training_split(make):
     [
         ({"batch_size": 0}, r"^data\.batch_size: must be at least 1; got 0$"),
         ({"eval_batch_size": 0}, r"^data\.eval_batch_size: must be at least 1; got 0$"),
+        ({"repeats": 101}, r"^data\.repeats: must be at most 100; got 101$"),
+        ({"center_crop": 0.0}, r"^data\.center_crop: must be above 0 and at most 1; got 0.0$"),
+        ({"balance": 1.1}, r"^data\.balance: must lie in 0\.\.1; got 1.1$"),
         ({"val_fraction": 1.0}, r"^data\.val_fraction: must lie between 0 and 1; got 1.0$"),
         ({"image_size": 0}, r"^data\.image_size: must be at least 1 pixel; got 0$"),
     ],
@@ -309,6 +312,20 @@ def test_class_counts_are_of_the_training_split(make):
 def test_impossible_options_are_named(options, message, make):
     with pytest.raises(ConfigError, match=message):
         _ = make(**options).image_size
+
+
+class OneClass(ImageDataModule):
+    class_names = ("a",)
+
+    def load_splits(self) -> dict[str, Samples]:
+        return {"train": Samples(np.zeros((20, 8, 8, 3), np.uint8), np.zeros(20, np.int64), "train")}
+
+
+def test_images_of_one_class_cannot_be_mixed():
+    data = OneClass(image_size=8, augment=Augmentation(mixup=0.2))
+    with pytest.raises(ConfigError, match=r"^data\.augment: mixup and cutmix need training images of two classes"):
+        data.setup("fit")
+    data.setup("validate")  # which mixes nothing
 
 
 def test_alone_it_has_no_data_set():

@@ -87,6 +87,11 @@ def test_classes_are_in_alphabetical_order_and_their_images_found_to_the_bottom(
     } == {"young"}
 
 
+def test_splits_without_one_to_train_on_are_told(tree):
+    root = tree(val=2, test=2)
+    assert message(root) == f"data.root: {root}: has val, test but no 'train'; name the training folder so"
+
+
 def message(root: Path, **options) -> str:
     with pytest.raises(DataError) as caught:
         _ = ImageFolder(str(root), **options).splits

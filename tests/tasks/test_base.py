@@ -6,15 +6,17 @@ import csv
 import json
 import pickletools
 import zipfile
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateFinder
 
-from project.errors import CheckpointError
+from project.data.batch import Batch
+from project.errors import CheckpointError, NonFiniteError
 from project.optim import OneCycle
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier, Task
@@ -171,6 +173,56 @@ def test_lightnings_plateau_schedule_follows_the_metric_it_names(run, images, fi
     losses, rates = (column(tmp_path / "runs/r/version_0", name) for name in ("train/loss", "lr"))
     assert losses[0] > losses[1]  # which is worse, since more is better here
     assert rates == [0.1, 0.1, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (("--model.lr_scheduler", "lightning.pytorch.cli.ReduceLROnPlateau", "--model.lr_scheduler.monitor", "val/acuracy"),
+         "error: model.lr_scheduler.monitor: no metric 'val/acuracy'; did you mean 'val/accuracy'?"),
+        (("--trainer.max_epochs", -1, "--trainer.max_time", "00:00:01:00"),
+         "error: model.lr_scheduler: its shape needs the run's length; set trainer.max_epochs"),
+    ],
+)  # fmt: skip
+def test_what_a_schedule_cannot_know_is_one_line(fails, images, fit_options, tmp_path, more, line):
+    assert fails(*fit_options(images, tmp_path / "runs", *more)) == line
+
+
+# ---- without the command line
+
+
+class Loader:
+    """Three batches that no data module makes."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self):
+        pixels = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return iter([Batch(pixels, torch.tensor([0, 1, 0, 1]), torch.arange(4))] * 3)
+
+
+def small(tmp_path, lr: float) -> tuple[Trainer, Classifier]:
+    """A trainer with nothing but itself, and a classifier."""
+    task = Classifier(["a", "b"], 8, backbone_options={"width": 4}, optimizer=partial(torch.optim.SGD, lr=lr),
+                      lr_scheduler=Recorded)  # fmt: skip
+    trainer = Trainer(accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False,
+                      enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path)  # fmt: skip
+    return trainer, task
+
+
+def test_the_schedule_knows_the_length_of_anyones_loader(tmp_path):
+    TOTALS.clear()
+    trainer, task = small(tmp_path, 0.1)
+    trainer.fit(task, Loader(), Loader())
+    assert TOTALS == [6]
+    assert trainer.global_step == 6
+
+
+def test_a_loss_that_is_no_number_stops_a_run_without_a_guard(tmp_path):
+    trainer, task = small(tmp_path, 1e38)
+    with pytest.raises(NonFiniteError, match=r"^train/loss is nan in epoch 1: training has diverged\."):
+        trainer.fit(task, Loader(), Loader())
 
 
 # ---- callbacks of Lightning
