@@ -19,6 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -26,6 +27,7 @@ import yaml
 from project import __version__
 from project.cli import main
 from project.data import Digits
+from project.export.build import export
 from project.losses.distillation import LossTerm
 from project.models.captioning import DecoderOptions
 from project.tasks import Captioner, Classifier
@@ -41,7 +43,7 @@ LINKED = {
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
     if "_build" not in path.parts
 }
-OTHERS = {"source", "tensorboard"}
+OTHERS = {"mlflow", "source", "tensorboard"}
 """Programs that are not ours."""
 STAND_INS = {"...": None, "…": None, "DIR": "images", "IMAGES": "photos/", "A.yaml": "configs/distiller/digits.yaml",
              "B.yaml": "configs/classifier/digits.yaml", "YOURS.yaml": "configs/classifier/digits.yaml"}  # fmt: skip
@@ -53,7 +55,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def words(line: str) -> list[str]:
     """A command's, with something in the place of what its reader fills in, and without variables and redirection."""
-    given = shlex.split(line.partition(" > ")[0], comments=True)
+    given = shlex.split(line.partition(" > ")[0].removesuffix(" &"), comments=True)
     while given and re.match(r"[A-Z_]+=", given[0]):
         del given[0]
     filled = [stand_in for word in given if (stand_in := STAND_INS.get(word, word))]
@@ -108,6 +110,11 @@ def reading_room(tmp_path_factory) -> Path:
     for name in ("captioner-emoji", "captioner-captiontable", "no-attention"):
         checkpoint(captioner, "Emoji", folder / "runs" / name / "version_0")
     torch.save({"config": None}, folder / "other.ckpt")
+    trial = folder / "runs" / "sweep-classifier-digits" / "trial_007" / "version_0"
+    trial.mkdir(parents=True)
+    (trial / "config.yaml").symlink_to(ROOT / "configs" / "classifier" / "digits.yaml")
+    (folder / "exports").mkdir()
+    (folder / "exports" / "caption.py").symlink_to(ROOT / "project" / "export" / "caption.py")
     (folder / "mine.yaml").write_text((ROOT / "configs/captioner/emoji.yaml").read_text())
     return folder
 
@@ -176,8 +183,12 @@ def test_code_runs(page, tmp_path, monkeypatch, captioned, run, caption_options,
     if "photos/1.jpg" in "".join(code):
         (tmp_path / "photos").mkdir()
         shutil.copy(next(captioned.glob("*.png")), tmp_path / "photos" / "1.jpg")
+    if "digits.onnx" in "".join(code):
+        for file_format in ("onnx", "safetensors"):
+            export(str(trained), file_format, tmp_path / f"digits.{file_format}")
+        shutil.copy(next(captioned.glob("*.png")), tmp_path / "photo.png")
     for block in code:
-        exec(compile(block, page, "exec"), {})
+        exec(compile(block, page, "exec"), {"images": np.zeros((2, 3, 12, 12), np.uint8)})
 
 
 def test_yaml_is_yaml_and_losses_are_losses():
@@ -208,6 +219,8 @@ def known_options() -> set[str]:
     captions = "captioner/karpathy.yaml", "--data.annotations", "x", "--data.images", "x"
     given = (
         ("classifier/imagefolder.yaml", "--data.root", "x"),
+        ("classifier/digits.yaml", "--config", str(ROOT / "configs/trainer/mlflow.yaml")),
+        ("classifier/digits.yaml", "--config", str(ROOT / "configs/trainer/wandb.yaml")),
         ("distiller/digits.yaml",),
         ("distiller/emoji_captioner.yaml",),
         captions,
@@ -282,7 +295,7 @@ def test_the_root_files_are_of_this_version():
 SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "2"]
 AFTER = ["--trainer.limit_test_batches", "1", "--trainer.accelerator", "cpu", "--trainer.devices", "1",
          "--watch.pictures", "0", "--progress", "none"]  # fmt: skip
-LEFT_OUT = ("finetune.yaml", "ddp.yaml", "--help", "--model.help", "emoji_captioner", "scripts/compare.py", "captions_val2014.json",
+LEFT_OUT = ("finetune.yaml", "ddp.yaml", "--help", "--model.help", "emoji_captioner", "scripts/compare.py", "scripts/sweep.py", "captions_val2014.json",
             "scripts/make_runs.py", "sphinx", "pytest")  # fmt: skip
 """Of the README: a download, several processes, and what other tests run."""
 
@@ -306,7 +319,8 @@ def test_a_page_from_top_to_bottom(page, tmp_path, monkeypatch, images, captione
         if program != "python" or any(part in " ".join(arguments) for part in LEFT_OUT):
             continue
         if arguments[0] != "-m":
-            monkeypatch.setattr(sys, "argv", [*arguments, "--sections", "accuracy,cost"])
+            more = ["--sections", "accuracy,cost"] if arguments[0] == "scripts/report.py" else []
+            monkeypatch.setattr(sys, "argv", [*arguments, *more])
             runpy.run_path(arguments[0], run_name="__main__")
             continue
         verb, *given = arguments[2:]

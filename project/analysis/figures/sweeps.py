@@ -116,6 +116,8 @@ def slice_figure(table: pd.DataFrame, options: Mapping[str, bool | Sequence[str]
 
 def _frame(axes: Axes, values: Sequence[float]) -> None:
     """Lets values far outside leave the frame, such as losses of a first epoch: beyond Tukey's fences."""
+    if not values:
+        return
     low, high = np.quantile(values, (0.25, 0.75))
     bottom, top = max(min(values), low - 1.5 * (high - low)), min(max(values), high + 1.5 * (high - low))
     margin = 0.05 * (top - bottom) or 0.05
