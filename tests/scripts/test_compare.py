@@ -21,6 +21,7 @@ def compare(images, tmp_path, script):
     return partial(script, "compare")
 
 
+@pytest.mark.slow
 def test_the_same_recipe_twice_makes_no_difference(compare, images, tmp_path):
     status, out, _ = compare("a.yaml", "b.yaml", "--seeds", "2", "--", "--data.root", str(images))
     assert status == 0

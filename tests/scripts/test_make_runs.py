@@ -48,6 +48,7 @@ def test_each_seed_is_trained_and_tested_once(short, tmp_path):
     assert [json.loads((run.path / "test_metrics.json").read_text()) for run in runs] == before
 
 
+@pytest.mark.slow
 def test_the_distilled_student_has_the_first_classifier_as_its_teacher(short, tmp_path):
     short("--seeds", "1")
     teacher = tmp_path / "runs" / "classifier-digits" / "version_0"

@@ -355,6 +355,7 @@ def tiny(num_classes: int, image_size: int) -> Backbone:
     return Backbone({"only": stage}, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 4, num_classes)
 
 
+@pytest.mark.slow
 def test_a_compiled_captioner_is_the_same_captioner(run, captioned, caption_options, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setitem(models.BACKBONES, "tiny", tiny)

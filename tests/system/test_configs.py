@@ -133,7 +133,12 @@ def untrained_teacher(path: Path, images: Path, folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("_downloads")
-@pytest.mark.parametrize("path", TASKS, ids=name)
+@pytest.mark.parametrize(
+    "path",
+    # two trainings of one set: its captioner is the other
+    [pytest.param(path, marks=pytest.mark.slow if path.stem == "emoji_captioner" else ()) for path in TASKS],
+    ids=name,
+)
 def test_a_task_runs_a_batch(run, images, captioned, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     more = (*data_options(path, images, captioned), "--data.batch_size", 8, *FASTER.get(path.stem, ()))

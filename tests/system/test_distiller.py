@@ -437,6 +437,7 @@ def tiny(num_classes: int, image_size: int) -> Backbone:
     return Backbone({"only": stage}, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 4, num_classes)
 
 
+@pytest.mark.slow
 def test_compiled_networks_are_the_same_networks(distill, fit_options, run, images, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setitem(models.BACKBONES, "tiny", tiny)

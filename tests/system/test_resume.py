@@ -155,7 +155,16 @@ ALONE = {
 
 
 @pytest.mark.parametrize(("step", "validating"), [(11, False), (16, True)])
-@pytest.mark.parametrize("methods", [*((name,) for name in METHODS | ALONE), tuple(METHODS)], ids="+".join)
+@pytest.mark.parametrize(
+    "methods",
+    # one by one, which says whose fault it is
+    [
+        *(pytest.param((name,), marks=pytest.mark.slow) for name in METHODS),
+        *((name,) for name in ALONE),
+        tuple(METHODS),
+    ],
+    ids="+".join,
+)
 def test_so_it_does_with_every_method_of_training(run, tmp_path, images, methods, step, validating):
     more = [option for name in methods for option in (METHODS | ALONE)[name]]
     assert run(*options(tmp_path / "whole", images, "resident", *more)) == 0

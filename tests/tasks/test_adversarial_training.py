@@ -50,6 +50,7 @@ def test_it_does_not_go_with_sharpness_aware_minimisation():
         Classifier(["a", "b"], 8, sam=0.1, adversarial=AdversarialTraining(epsilon=8))
 
 
+@pytest.mark.slow
 def test_a_network_trained_on_moved_images_is_fooled_less(run, tmp_path):
     """On digits, real ones: of 359, moved by up to 16, it reads most, and a network trained as usual not half."""
     test = Digits().splits["test"]

@@ -181,7 +181,7 @@ def test_lightnings_plateau_schedule_follows_the_metric_it_names(run, images, fi
         (("--model.lr_scheduler", "lightning.pytorch.cli.ReduceLROnPlateau", "--model.lr_scheduler.monitor", "val/acuracy"),
          "error: model.lr_scheduler.monitor: no metric 'val/acuracy'; did you mean 'val/accuracy'?"),
         (("--trainer.max_epochs", -1, "--trainer.max_time", "00:00:01:00"),
-         "error: model.lr_scheduler: its shape needs the run's length; set trainer.max_epochs"),
+         "error: trainer.max_epochs: the learning rate's shape, or lookahead, needs the run's length; set it"),
     ],
 )  # fmt: skip
 def test_what_a_schedule_cannot_know_is_one_line(fails, images, fit_options, tmp_path, more, line):

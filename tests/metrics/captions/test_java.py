@@ -41,6 +41,7 @@ def test_the_users_own_options_of_java_are_kept_and_come_back(monkeypatch, befor
     assert os.environ.get("JAVA_TOOL_OPTIONS") == before
 
 
+@pytest.mark.slow
 @with_java
 def test_meteor_equals_coco_captions():
     from pycocoevalcap.meteor.meteor import Meteor
@@ -57,6 +58,7 @@ def test_meteor_equals_coco_captions():
     assert [score.item() for score in metric.per_image().values()] == pytest.approx(per_image, abs=1e-9)
 
 
+@pytest.mark.slow
 @with_java
 def test_meteor_reads_accents_bars_and_nothing(monkeypatch):
     monkeypatch.setenv("LC_ALL", "C")
