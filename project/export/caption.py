@@ -3,7 +3,7 @@
     python caption.py NAME.encoder.onnx photo.jpg
     python caption.py NAME.encoder.onnx photo.jpg --beam_size 5
 
-From Python: `Captioner.open("NAME.encoder.onnx").caption(images)`, of images (B, 3, S, S) uint8.
+From Python: `CaptionRunner.open("NAME.encoder.onnx").caption(images)`, of images (B, 3, S, S) uint8.
 
 Shapes: B images, N live hypotheses of one, V words.
 """
@@ -78,7 +78,7 @@ class Hypothesis(NamedTuple):
         return sum(self.log_probs)
 
 
-class Captioner:
+class CaptionRunner:
     """A network that sees, and one that speaks, or two: forward and backward.
 
     Args:
@@ -92,7 +92,7 @@ class Captioner:
         self.rules, self.configured = about["rules"], about["search"]
 
     @classmethod
-    def open(cls, path: str) -> Captioner:
+    def open(cls, path: str) -> CaptionRunner:
         """From `NAME.encoder.onnx` or `NAME.encoder.pt2`; the other files lie beside it."""
         name, _, kind = str(path).rpartition(".encoder.")
         opened = {"onnx": open_onnx, "pt2": open_pt2}[kind]
@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--beam_size", type=int, default=1, help="hypotheses that are followed (1, greedy search)")
     options = parser.parse_args()
-    captioner = Captioner.open(options.encoder)
+    captioner = CaptionRunner.open(options.encoder)
     size, crop = captioner.about["image_size"], captioner.about["center_crop"]
     for path in options.images:
         found = captioner.caption(square(path, size, crop)[None], options.beam_size)[0]

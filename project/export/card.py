@@ -109,8 +109,8 @@ def _snippet(about: dict[str, Any], names: list[str], format_name: str) -> str:
         return (f'from project.export import load_safetensors\n\ntask = load_safetensors("{names[0]}")\n'
                 'print(task.predict(["photo.png"]))\n')  # fmt: skip
     if about["task"] == "Captioner":
-        return (f'from caption import Captioner, square  # {RUNNER}, beside this card\n\n'
-                f'captioner = Captioner.open("{names[0]}")\n'
+        return (f'from caption import CaptionRunner, square  # {RUNNER}, beside this card\n\n'
+                f'captioner = CaptionRunner.open("{names[0]}")\n'
                 f'images = square("photo.png", {about["image_size"]}, {about["center_crop"]})[None]\n'
                 "print(captioner.caption(images)[0])  # beam_size=5 searches for a better one\n")  # fmt: skip
     opener = caption.open_onnx if format_name == "onnx" else caption.open_pt2

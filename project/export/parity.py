@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from project.export.caption import Captioner as Runner
-from project.export.caption import Run, advance
+from project.export.caption import CaptionRunner, Run, advance
 from project.models.captioning import CaptionDecoder, Features
 from project.tasks import Captioner, Classifier, Task
 
@@ -96,7 +95,7 @@ def _of_captioner(task: Captioner, runs: list[Run], about: dict[str, Any], image
         pairs = zip(_said_by(decoder, features, words), theirs, strict=True)
         yield Difference(name, len(images), max(_largest(*pair) for pair in pairs))
     ours = [" ".join(task.vocabulary.decode(each[0])) for each in task.search([features], greedy=True).word_ids()]
-    captions = [each["caption"] for each in Runner(encode, steps, about).caption(images.numpy())]
+    captions = [each["caption"] for each in CaptionRunner(encode, steps, about).caption(images.numpy())]
     for one, other in zip(ours, captions, strict=True):
         if one != other:
             raise ParityError(f"captions: with a batch of {len(images)} '{one}' became '{other}'; nothing was written")

@@ -14,14 +14,14 @@ from project.data.captions.vocabulary import END, START
 from project.data.images import load_square
 from project.export import caption
 from project.export.about import describe
-from project.export.caption import Captioner, open_onnx, open_pt2, square
+from project.export.caption import CaptionRunner, open_onnx, open_pt2, square
 from project.export.parity import pictures
 from project.export.programs import programs_of
 from project.export.subject import Subject
 from project.tasks import Captioner as Task
 
 
-def runner(task: Task) -> Captioner:
+def runner(task: Task) -> CaptionRunner:
     """Over the programs as they are before they become files."""
 
     def run_of(module: torch.nn.Module) -> caption.Run:
@@ -32,7 +32,7 @@ def runner(task: Task) -> Captioner:
         return run
 
     encode, *steps = (run_of(program.module) for program in programs_of(task))
-    return Captioner(encode, steps, describe(Subject(task, None, "", {})))
+    return CaptionRunner(encode, steps, describe(Subject(task, None, "", {})))
 
 
 @torch.inference_mode()
@@ -89,7 +89,7 @@ def test_where_everything_is_forbidden_the_end_may_be_said():
         "vocabulary": ["<pad>", "<start>", "<end>", "<unk>", "dog"],
     }  # fmt: skip
     step = lambda words, state: [np.zeros((len(words), 5), np.float32), state]  # noqa: E731
-    found = Captioner(lambda images: [np.zeros((len(images), 1))], [step], about).caption(np.zeros((1, 3, 2, 2)))
+    found = CaptionRunner(lambda images: [np.zeros((len(images), 1))], [step], about).caption(np.zeros((1, 3, 2, 2)))
     assert found == [{"caption": "dog", "log_probability": pytest.approx(2 * np.log(0.2)), "finished": True}]
 
 
@@ -136,7 +136,7 @@ def test_files_say_what_they_are_and_are_opened_together(exported, kind):
     assert about["vocabulary"][3:5] == ["<unk>", "a"]
     assert run(np.array([1, 4]), *np.zeros((2, 2, 16), np.float32), *_context(task))[0].shape == (2, 11)
     images = pictures(3, task.image_size)
-    found = Captioner.open(folder / f"x.encoder.{kind}").caption(images.numpy())
+    found = CaptionRunner.open(folder / f"x.encoder.{kind}").caption(images.numpy())
     assert [each["caption"] for each in found] == [words for words, _, _ in said(task, images, greedy=True)]
 
 
