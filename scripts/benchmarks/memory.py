@@ -125,7 +125,7 @@ def _images(folder: Path, count: int) -> Path:
 
 def _peak(images: Path, storage: str, folder: Path) -> tuple[float, float]:
     """Of the process that trains, and of the largest of its workers."""
-    options = ("fit", "--model", "Classifier", "--model.backbone", "simple_cnn", "--data", "ImageFolder", "--data.root", images,
+    options = ("fit", "--model", "Classifier", "--model.backbone_options", '{"width": 4}', "--data", "ImageFolder", "--data.root", images,
                "--data.image_size", _SIZE, "--data.storage", storage, "--data.num_workers", 2, "--data.batch_size", 64,
                "--data.eval_batch_size", 64,
                "--data.cache_dir", folder / "cache", "--trainer.max_epochs", 1, "--trainer.accelerator", "cpu",
