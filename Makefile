@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make setup   .venv with every dependency, pinned and hashed"
-	@echo "make demo    train a classifier on handwritten digits and test it (two minutes)"
+	@echo "make demo    train a classifier on handwritten digits and test it (a few minutes, most of them for setup)"
 	@echo "make test    the tests (under ten minutes on two cores)"
 	@echo "make test-slow  those that start several processes, or take long otherwise (ten minutes)"
 	@echo "make notebooks  trains what the notebooks show, once, and runs them (six minutes, then one)"
