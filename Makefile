@@ -51,7 +51,7 @@ notebooks-docs: setup
 
 # its report becomes the table of the page: python scripts/reliability.py .pytest_cache/faults.xml
 test-faults: setup
-	$(BIN)/python -m pytest -q -m faults -o junit_family=xunit1 --junitxml=.pytest_cache/faults.xml
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m faults -o junit_family=xunit1 --junitxml=.pytest_cache/faults.xml
 
 SECONDS ?= 300
 SEED ?= 0

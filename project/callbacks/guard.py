@@ -64,6 +64,7 @@ class Guard(Callback):
         """Why the run was stopped, if it was."""
         self._batches: list[Any] = []  # of this update: several where gradients are accumulated
         self._losses: list[Tensor] = []
+        self._places: list[tuple[dict[str, Tensor | None], str]] = []  # where modules keep their buffers
         self._buffers: list[Tensor] = []
         self._copies: list[Tensor] = []
         self._means: Any = None
@@ -72,13 +73,18 @@ class Guard(Callback):
 
     # ---- what the state was
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Learns where the buffers are."""
+        self._places = [(module._buffers, name) for module in pl_module.modules() for name in module._buffers]
+
     @torch.no_grad()
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keeps what the forward pass will change."""
         if trainer.global_step != self._window:
             self._window = trainer.global_step
             self._batches.clear()
-            self._buffers = list(pl_module.buffers())
+            # read anew, since a module may have put another tensor there; walking over all modules takes longer than a step
+            self._buffers = [buffer for owner, name in self._places if (buffer := owner[name]) is not None]
             if [copy.shape for copy in self._copies] != [buffer.shape for buffer in self._buffers]:
                 self._copies = [torch.empty_like(buffer) for buffer in self._buffers]
             _copy(self._buffers, self._copies)

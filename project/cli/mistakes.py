@@ -66,7 +66,7 @@ def explain(message: str, root_options: Iterable[str]) -> str:
         _kind(each) for each in re.findall(r"Expected a (<class '(?:int|float|bool)'>|typing\.Literal\[.*?\])", message)
     ]
     wrong = re.search(r"Given value: NestedArg\(key='[^']*', val='(.*)'\)", message) or re.search(
-        r"Given value: (\S+?)\.?(?:\s|$)", message
+        r"(?:Given|Got) value: (\S+?)\.?(?:\s|$)", message
     )
     if kinds and wrong and "." in where:
         return f"{where}: expected {' or '.join(dict.fromkeys(kinds))}; got '{wrong[1]}'"

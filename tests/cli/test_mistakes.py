@@ -22,6 +22,7 @@ import pytest
         (("--model.lr_scheduler", "OneCycl"), ["lr_scheduler", "OneCycl", "'OneCycle"]),
         (("--trainer.callbacks", "[EarlyStoping]"), ["trainer.callbacks", "EarlyStoping", "'EarlyStopping'"]),
         (("--model.optimizer.lr", "abc"), ["lr", "abc", "float"]),
+        (("--watch.pictures", "false"), ["watch.pictures: expected float; got 'False'"]),
         (("--data.batch_size", "many"), ["data", "batch_size", "many", "int"]),
         (("--data.batch_size", "0"), ["data.batch_size", "at least 1"]),
         (("--data.storage", "cloud"), ["storage", "cloud", "resident"]),

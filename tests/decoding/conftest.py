@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from project.decoding import Rules
 
@@ -134,19 +132,6 @@ def _teacher_forced(model, seed, tokens, start=1) -> list[float]:
     return [float(model.log_probs(seed, tokens[:i], start)[token]) for i, token in enumerate(tokens)]
 
 
-class _Waits(TorchDispatchMode):
-    """Counts what makes the host wait for a device."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        self.count += name in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "item")
-        return function(*args, **(kwargs or {}))
-
-
 @pytest.fixture(scope="session")
 def hash_model() -> type[HashModel]:
     """The class of models: (vocabulary, end, sharpness, end_bonus, impossible, ties)."""
@@ -175,18 +160,6 @@ def teacher_forced() -> Callable[..., list[float]]:
 def allowed_tokens() -> Callable[..., dict[int, float]]:
     """(model, seed, rules, prefix) to the next tokens and their log-probabilities."""
     return _allowed
-
-
-@pytest.fixture
-def waits() -> Callable[[], object]:
-    """Inside `with waits() as counter:` counts how often the host would wait for an accelerator."""
-
-    @contextmanager
-    def counting():
-        with _Waits() as mode:
-            yield mode
-
-    return counting
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from project.decoding import LengthPenalty, Rules, beam_search, greedy_search
 from project.decoding.beam import _search
 from project.decoding.groups import Groups
 from project.errors import ConfigError
+from tests.waits import Waits
 
 PENALTIES = [LengthPenalty(), LengthPenalty("average"), LengthPenalty("average", 0.4), LengthPenalty("gnmt", 1.5)]
 by_name = pytest.mark.parametrize("penalty", PENALTIES, ids=lambda penalty: f"{penalty.name}{penalty.alpha:g}")
@@ -255,14 +256,14 @@ def test_low_precision_scores_are_normalised_in_float32(hash_model):
     assert not one.log_probs.requires_grad
 
 
-def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch, waits):
+def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch):
     monkeypatch.setattr("project.decoding.early_stop.steps_between_checks", lambda device: 4)
     logits = hash_model(30, end_bonus=-1e4)._scores(torch.arange(4)[:, None])
     step = lambda tokens, memory, context: (logits.expand(-1, tokens.shape[1], -1), memory)  # noqa: E731
     rules = Rules(start=1, end=0, max_length=20, min_length=2, banned=(3,), no_repeat_ngram=3)
-    with waits() as counter:
+    with Waits() as waits:
         beam_search(step, torch.zeros(4, 1, 2), None, rules, 4, 2, LengthPenalty("average"), 2, 1.0)
-    assert counter.count == 4 + 1, "after 4, 8, 12 and 16 steps, and for the longest at the end"
+    assert waits.count == 4 + 1, "after 4, 8, 12 and 16 steps, and for the longest at the end"
 
 
 def test_a_device_without_data_can_run_the_loop():

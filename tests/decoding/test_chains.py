@@ -13,6 +13,7 @@ from scipy import stats
 from project.decoding import Rules, greedy_search, sample
 from project.decoding.chains import _draw, _search
 from project.errors import ConfigError
+from tests.waits import Waits
 
 RULES = Rules(start=1, end=0, max_length=6)
 
@@ -207,7 +208,7 @@ def test_equals_and_nothing_at_all_are_safe(value, filters):
             assert (found.scores == -torch.inf).all()
 
 
-def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch, waits):
+def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch):
     monkeypatch.setattr("project.decoding.early_stop.steps_between_checks", lambda device: 4)
     logits = hash_model(300, end_bonus=-1e4)._scores(torch.arange(4)[:, None])
     step = lambda tokens, memory, context: (logits.expand(-1, tokens.shape[1], -1), memory)  # noqa: E731
@@ -216,9 +217,9 @@ def test_the_host_waits_for_nothing_but_a_rare_check(hash_model, monkeypatch, wa
         lambda: greedy_search(step, torch.zeros(4, 1, 2), None, rules),
         lambda: sample(step, torch.zeros(4, 1, 2), None, rules, 3, 0.7, 50, 0.9, generator()),
     ):
-        with waits() as counter:
+        with Waits() as waits:
             search()
-        assert counter.count == 4 + 1, "after 4, 8, 12 and 16 steps, and for the longest at the end"
+        assert waits.count == 4 + 1, "after 4, 8, 12 and 16 steps, and for the longest at the end"
 
 
 def test_a_device_without_data_can_run_the_loop():

@@ -1,11 +1,10 @@
 """Commands as processes of their own: `python -m project`, or forked from a process that has imported it already.
 
-Importing takes seven seconds, and a fork a hundredth of one. The forking is multiprocessing's fork server.
+See `tests.forks`.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -15,11 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PATIENCE = 120  # seconds that anything may take on a busy machine
+from tests.forks import ROOT, fork, run_here
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["project.cli.run", "tests.faults.places", "pytest"])
+PATIENCE = 120  # seconds that anything may take on a busy machine
 
 
 class Command:
@@ -55,8 +52,7 @@ class Command:
                 )  # fmt: skip
             self.pid = self._child.pid
         else:
-            self._fork = _forks.Process(target=_run, args=(args, self.log, folder, environment, dies_of_limits))
-            self._fork.start()
+            self._fork = fork(_run, args, self.log, folder, environment, dies_of_limits)
             self.pid = self._fork.pid
 
     @property
@@ -119,24 +115,13 @@ class Command:
 
 
 def _run(args: list[str], log: Path, folder: Path, environment: dict[str, str], dies_of_limits: bool) -> None:
-    """Is the program, in a process of the fork server."""
     os.setsid()
-    output = os.open(log, os.O_WRONLY | os.O_CREAT)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process that starts by itself
     if dies_of_limits:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     sys.argv = ["project", *args]
-    import torch
-
-    from project.cli import main
-
-    torch.set_num_threads(1)
-    main(args)
+    run_here(args, log, folder)
 
 
 def state(pid: int) -> str | None:

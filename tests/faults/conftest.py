@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.commands import ROOT, Command
+from tests.faults.commands import Command
 from tests.faults.outcomes import EPOCHS, assert_same_run
 
 _COMMON = {
@@ -61,15 +61,6 @@ def _promise(request, record_property):
     record_property("promise", request.module.PROMISE)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _fork_server():
-    """What the forked commands are forked from finds the project, and starts no threads."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        forkserver.ensure_running()
-
-
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory, image_tree) -> Path:
     """16, 2 and 2 images of each of three classes, split; not to be written to."""
@@ -114,6 +105,7 @@ class Wholes:
 
     def __init__(self, folder: Path, image_folder: Path, captioned: Path) -> None:
         self.folder = folder
+        self._seconds: dict[str, float] = {}
         self._data = (
             {"data.root": image_folder},
             {"data.annotations": captioned / "captions.json", "data.images": captioned},
@@ -132,9 +124,16 @@ class Wholes:
         """The directory of the run; not to be written to."""
         root = self.folder / task
         if not root.exists():
+            began = time.monotonic()
             command = Command(self.options(task, root), self.folder)
             assert command.wait() == 0, command.output
+            self._seconds[task] = time.monotonic() - began
         return root / "r" / "version_0"
+
+    def seconds(self, task: str) -> float:
+        """How long that run took."""
+        self.run(task)
+        return self._seconds[task]
 
 
 def _text(value: Any) -> str:

@@ -70,7 +70,8 @@ def test_killed_again_and_again(fit, wholes, directory, record_property, task):
     draw, kills = random.Random(task), 0
     while not RunDirectory(directory).finished:
         command = fit(task, more={"ckpt_path": "auto"})
-        deadline = time.monotonic() + draw.uniform(0.3, 1.5) * (1 + kills / 4)  # or it might never end
+        share = draw.uniform(0.1, 0.5) * (1 + kills / 4)  # of a whole run; or it might never end
+        deadline = time.monotonic() + share * wholes.seconds(task)
         while command.status() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         if command.status() is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 import signal
 import socket
@@ -19,14 +18,11 @@ from torch import Tensor, nn
 
 from project.models import BACKBONES, Backbone
 from project.runs.checkpoints import read_checkpoint
+from tests.forks import ROOT, fork, run_here
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 100  # seconds until processes are taken to hang
 TWO = ("--config", ROOT / "configs" / "trainer" / "ddp.yaml", "--trainer.devices", 2, "--trainer.accelerator", "cpu",
        "--trainer.precision", "32-true")  # fmt: skip
-
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["project.cli.run", "tests.system.ranks"])
 
 
 def run_ranks(args: Sequence[object], folder: Path, rank_name: str = "LOCAL_RANK") -> tuple[list[int], list[str]]:
@@ -34,19 +30,13 @@ def run_ranks(args: Sequence[object], folder: Path, rank_name: str = "LOCAL_RANK
 
     `LOCAL_RANK` tells them apart, or `NODE_RANK`, as on two machines.
     """
-    os.environ["PYTHONPATH"] = str(ROOT)  # of the fork server, where it starts now
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     args = [*map(str, args), "--progress", "none"]
     logs = [folder / f"rank{rank}.txt" for rank in range(2)]
-    processes = [
-        _forks.Process(target=_run, args=(args, log, folder, world | {rank_name: str(rank)}))
-        for rank, log in enumerate(logs)
-    ]
-    for process in processes:
-        process.start()
+    processes = [fork(_run, args, log, folder, world | {rank_name: str(rank)}) for rank, log in enumerate(logs)]
     for process in processes:
         process.join(PATIENCE)
     hung = [process.is_alive() for process in processes]
@@ -74,20 +64,11 @@ def launch(args: Sequence[object], folder: Path) -> tuple[int, str]:
 
 
 def _run(args: list[str], log: Path, folder: Path, world: dict[str, str]) -> None:
-    """Is the program, in a process of the fork server."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.chdir(folder)
     os.environ |= world
-    multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process that starts by itself
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    from project.cli import main
-
     rank_zero_only.rank = int(world.get("LOCAL_RANK", 0))  # which Lightning looks up when it is imported
-    torch.set_num_threads(1)
-    main(args)
+    run_here(args, log, folder)
 
 
 def everything(directory: Path) -> dict[str, object]:
