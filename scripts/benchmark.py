@@ -27,12 +27,14 @@ from benchmarks import (
     decoding,
     distillation,
     export,
+    gpu,
     memory,
     speed,
     time_to_accuracy,
 )
 from benchmarks.timing import Row
 
+from project.runs.files import write_atomically
 from project.runs.provenance import collect_provenance
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -45,6 +47,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "augment": speed.measure_augment,
     "trainer": speed.measure_trainer,
     "precision": speed.measure_precision,
+    "gpu": gpu.measure_gpu,
     "recipe": accuracy.measure_recipe,
     "small_folder": accuracy.measure_small_folder,
     "methods": accuracy.measure_methods,
@@ -76,11 +79,14 @@ def main() -> None:
     where = {key: where[key] for key in ("time", "git", "python", "libraries", "hardware")}
     for part in arguments.parts or PARTS:
         rows = PARTS[part]()
+        if not rows:
+            print(f"{part}: there is nothing to measure it on")
+            continue
         results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
         results[part] = {"what": (PARTS[part].__doc__ or "").splitlines()[0], "rows": rows, "where": where}
         print(_table(rows), flush=True)
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n")
-        arguments.output.with_suffix(".md").write_text(_report(results))
+        write_atomically(arguments.output, json.dumps(results, indent=2) + "\n")
+        write_atomically(arguments.output.with_suffix(".md"), _report(results))
 
 
 def _table(rows: list[Row]) -> str:

@@ -45,7 +45,7 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise ConfigError("--space: needs Optuna; install it with pip install 'project[sweep]'") from None
+        raise ConfigError("--space: needs Optuna; install it with pip install -e '.[sweep]'") from None
     from project.cli.command import read_command
     from project.cli.run import monitored
     from project.sweeps.page import importances, printed, trials_table, write_page

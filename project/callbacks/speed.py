@@ -28,6 +28,7 @@ class Speed(Callback):
         """Starts the clock."""
         self._images, self._busy, self._waiting = 0, 0.0, 0.0
         self._since = time.monotonic()
+        self._step = -1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What was done between two epochs is no training."""
@@ -44,7 +45,9 @@ class Speed(Callback):
         self._busy += self._lap()
         self._images += len(batch.images) * trainer.world_size
         # of a step that is logged the loss was waited for, so the clock is right also where a GPU works on its own
-        if trainer.global_step and is_logged(trainer, trainer.global_step):
+        step = trainer.global_step
+        if step and step != self._step and is_logged(trainer, step):  # once, where gradients are accumulated
+            self._step = step
             self._record(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,8 +1,8 @@
 """Which samples make each batch of an epoch, for each process.
 
 An order hands out views. A view is a sample's index in its split, with the number of its repetition in the bits above
-`REPETITION_BIT`: a sample that an epoch shows more than once is augmented differently each time. The first view of a
-sample is its index.
+`REPETITION_BIT`, and above `REPEAT_BIT` that of its repeat within a batch: a sample that an epoch shows more than once is
+augmented differently each time. The first view of a sample is its index.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from project.data.draws import permutation, uniforms
 from project.errors import DataError
 
 REPETITION_BIT = 40
+REPEAT_BIT = REPETITION_BIT + 16  # beyond any repetition that balancing may give
 _INDEX_MASK = (1 << REPETITION_BIT) - 1
 _Views = TypeVar("_Views", np.ndarray, np.int64)
 
@@ -91,8 +92,7 @@ class TrainingOrder:
             order = self._balanced(order)
         if self.repeats > 1:
             first = order[: -(-self.length // self.repeats), None]
-            # beyond any repetition that balancing may have given
-            order = (first + (np.arange(self.repeats) << (REPETITION_BIT + 16))).ravel()[: self.length]
+            order = (first + (np.arange(self.repeats) << REPEAT_BIT)).ravel()[: self.length]
         return order
 
     def _balanced(self, order: np.ndarray) -> np.ndarray:

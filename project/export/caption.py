@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +25,20 @@ Run = Callable[..., list[np.ndarray]]
 
 def square(path: str, size: int, crop: float) -> np.ndarray:
     """An image file as (3, S, S) uint8: upright, RGB, transparent pixels over white, the central square of it."""
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    with Image.open(path) as file:
+        file.draft(None, (2 * math.ceil(size / crop),) * 2)  # a JPEG is decoded at a scale near the one that is wanted
+        file.load()
+        deep = file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PPM")
+        if file.mode in ("I", "F") and not deep:
+            raise ValueError(f"{path}: 32-bit images have no defined white; convert it to 8 or 16 bits a channel")
+        transparent = file.info.get("transparency")
+        image: Image.Image = ImageOps.exif_transpose(file)
+    if deep:
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        if isinstance(transparent, int):
+            grey[values == transparent] = 255
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -210,7 +222,11 @@ def main() -> None:
     captioner = CaptionRunner.open(options.encoder)
     size, crop = captioner.about["image_size"], captioner.about["center_crop"]
     for path in options.images:
-        found = captioner.caption(square(path, size, crop)[None], options.beam_size)[0]
+        try:
+            image = square(path, size, crop)
+        except (OSError, ValueError) as error:  # absent, damaged or no image
+            parser.error(str(error))
+        found = captioner.caption(image[None], options.beam_size)[0]
         print(f"{path}: {found['caption']}")
 
 

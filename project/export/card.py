@@ -116,7 +116,7 @@ def _snippet(about: dict[str, Any], names: list[str], format_name: str) -> str:
     opener = caption.open_onnx if format_name == "onnx" else caption.open_pt2
     functions = "\n\n".join(inspect.getsource(function) for function in (caption.square, opener))
     return (
-        "import json\n\nimport numpy as np\nfrom PIL import Image, ImageOps\n\n\n"
+        "import json\nimport math\n\nimport numpy as np\nfrom PIL import Image, ImageOps\n\n\n"
         + functions.replace(" -> tuple[Run, dict[str, Any]]", "")  # names that would have to be imported
         + f'\n\nrun, about = {opener.__name__}("{names[0]}")\n'
         'images = square("photo.png", about["image_size"], about["center_crop"])[None]  # one or more\n'

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +46,8 @@ def gather(subject: Subject) -> Evidence:
         if verb == "fit":
             trained = entry
             break
+        if verb in ("test", "validate") and _began(entry) > _written(run.path / f"{verb}_metrics.json"):
+            continue  # it was stopped before it had found anything
         if verb in ("test", "validate") and verb not in measured and _is_of(options, subject.path):
             measured[verb] = entry["command"], _read(run.path / f"{verb}_metrics.json", {})
         elif verb in ("test", "validate"):
@@ -60,6 +64,14 @@ def _of_config(subject: Subject) -> tuple[dict[str, Any], str]:
 
 def _read(path: Path, otherwise: Any) -> Any:
     return json.loads(path.read_text()) if path.is_file() else otherwise
+
+
+def _began(entry: dict[str, Any]) -> float:
+    return datetime.fromisoformat(entry["time"]).timestamp()
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime if path.is_file() else math.inf
 
 
 def _parse(command: str) -> tuple[str, list[str]]:

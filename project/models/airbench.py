@@ -38,7 +38,7 @@ class Airbench(Backbone):
     ) -> None:
         channels = [whiten.out_channels, *widths]
         blocks = {f"block{number}": _Block(*pair, convs, momentum) for number, pair in enumerate(pairwise(channels), 1)}
-        pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+        pool = _Largest()
         head = _ScaledLinear(channels[-1], num_classes, bias=False)
         super().__init__({"whiten": nn.Sequential(whiten, nn.GELU()), **blocks}, pool, channels[-1], num_classes, head)
 
@@ -46,6 +46,13 @@ class Airbench(Backbone):
         """See `Backbone`: the whitening layer's filters."""
         (whiten,) = (layer for layer in self.modules() if isinstance(layer, WhiteningConv))
         whiten.whiten(batches)
+
+
+class _Largest(nn.Module):
+    """The largest value of each channel: (B, C, h, w) to (B, C). torch's own pooling has no deterministic gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).max(2).values
 
 
 class WhiteningConv(nn.Conv2d):

@@ -20,7 +20,8 @@ class MuonSGD(Optimizer):
 
     Jordan 2024, "Muon: An optimizer for hidden layers in neural networks": the momentum of a convolution, as a matrix of
     one row a filter, is replaced by the orthogonal matrix nearest to it. torch's own `Muon` takes matrices alone.
-    What has fewer than three dimensions is stepped as by `torch.optim.SGD`. Both have Nesterov's momentum.
+    Everything that is no convolution's filters, of four dimensions, is stepped as by `torch.optim.SGD`. Both have Nesterov's
+    momentum.
 
     The length of a Muon step does not depend on the gradient's, so `lr` and `sgd_lr` have different units, and no
     gradient has to be scaled. A schedule moves both alike.
@@ -67,14 +68,14 @@ class MuonSGD(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    step = self._muon if parameter.ndim > 2 else self._sgd
+                    step = self._muon if parameter.ndim == 4 else self._sgd
                     step(parameter, parameter.grad, group)
         return loss
 
     def _muon(self, filters: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         update = self._nesterov(filters, gradient, group["momentum"])
         if group["normalize"]:
-            filters.mul_(len(filters) ** 0.5 / filters.norm())
+            filters.mul_(len(filters) ** 0.5 / filters.norm().clamp(min=1e-7))
         else:
             filters.mul_(1 - group["lr"] * group["weight_decay"])
         filters.sub_(group["lr"] * orthogonalize(update.flatten(1), group["iterations"]).view_as(update))
@@ -86,7 +87,9 @@ class MuonSGD(Optimizer):
 
     def _nesterov(self, parameter: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         state = self.state[parameter]
-        buffer = state.setdefault("momentum_buffer", torch.zeros_like(gradient))
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        buffer = state["momentum_buffer"]
         buffer.mul_(momentum).add_(gradient)
         return gradient.add(buffer, alpha=momentum)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 
-def decay_groups(module: nn.Module, lr_scale: Callable[[str], float] | None = None) -> list[dict[str, Any]]:
+def decay_groups(
+    module: nn.Module, lr_scale: Callable[[str], float] | None = None, dimensions: Mapping[str, int] = {}
+) -> list[dict[str, Any]]:
     """Parameter groups: weights of two or more dimensions, and the rest (biases and norms), without decay.
 
     Decaying a norm's scale or a bias only shifts it and costs accuracy (He et al. 2019, arXiv:1812.01187, section 3.1).
@@ -19,11 +21,12 @@ def decay_groups(module: nn.Module, lr_scale: Callable[[str], float] | None = No
         module: whose parameters.
         lr_scale: the factor of the learning rate of a parameter by its name; there are two groups for each factor.
             `scale_learning_rates` applies what is noted in them.
+        dimensions: how many a parameter had before it was sharded, by its name; by default as many as it has.
     """
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            scale, decayed = lr_scale(name) if lr_scale else 1.0, parameter.ndim >= 2
+            scale, decayed = lr_scale(name) if lr_scale else 1.0, dimensions.get(name, parameter.ndim) >= 2
             if (scale, decayed) not in groups:
                 options: dict[str, Any] = {} if decayed else {"weight_decay": 0.0}
                 groups[scale, decayed] = {"params": [], **options, **({"lr_scale": scale} if scale != 1 else {})}

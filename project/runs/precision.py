@@ -9,21 +9,22 @@ import torch
 
 from project.errors import ConfigError
 
-_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
-
 
 def fastest_precision() -> str:
-    """`bf16-mixed` where the GPU, or without one the processor, computes in bfloat16.
+    """`bf16-mixed` where the GPU, or without one the processor, is faster in bfloat16.
 
-    Elsewhere `16-mixed` on a GPU, and `32-true` without one.
+    Elsewhere `16-mixed` on a GPU, and `32-true` without one. Processors are those with AMX, and AMD's with AVX-512: Intel's
+    AVX-512 makes no more products a second of bfloat16 than of 32 bits, and has to convert them first, which makes training
+    slower by a quarter (docs/benchmarks.md, `epoch`).
     """
     if torch.cuda.is_available():
         return "bf16-mixed" if _gpu_has_bfloat16() else "16-mixed"
     try:
-        flags = Path("/proc/cpuinfo").read_text().split()
+        words = Path("/proc/cpuinfo").read_text().split()
     except OSError:
         return "32-true"
-    return "bf16-mixed" if any(flag in flags for flag in _CPU_FLAGS) else "32-true"
+    fast = "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= set(words)
+    return "bf16-mixed" if fast else "32-true"
 
 
 def _gpu_has_bfloat16() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from argparse import Namespace
@@ -48,22 +49,34 @@ class MLflow(MLFlowLogger):
         root = run.path.resolve().parent.parent
         uri = uri or _SERVER or f"sqlite:///{root / 'mlflow.db'}"
         # a server has its own place for pictures; without one MLflow would take the folder that the command is given in
-        place = None if uri.startswith(("http", "databricks")) else (root / "mlflow").as_uri()
-        with _explaining(uri):
-            super().__init__(name, _name(run), uri, artifact_location=place, run_id=_remembered(run, self))
+        self._place = None if uri.startswith(("http", "databricks")) else root / "mlflow"
+        with _explaining(uri), self._alone():
+            super().__init__(name, _name(run), uri, artifact_location=self._place.as_uri() if self._place else None,
+                             run_id=_remembered(run, self))  # fmt: skip
 
     @property
     @rank_zero_experiment
     def experiment(self) -> MlflowClient:
         """Begins the run when it is first asked for, or goes on with it."""
-        begun = self._initialized
-        with _explaining(self._tracking_uri):
+        if self._initialized:
+            return super().experiment
+        with _explaining(self._tracking_uri), self._alone():
             client = super().experiment
-            if not begun:
-                run_id = str(self._run_id)
-                client.update_run(run_id, status="RUNNING")
-                _remember(self.run, self, run_id)
+            run_id = str(self._run_id)
+            client.update_run(run_id, status="RUNNING")
+            _remember(self.run, self, run_id)
         return client
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of several runs that start at once one makes the tables and the experiment; servers see to it themselves."""
+        if self._place is None:
+            yield
+            return
+        self._place.mkdir(parents=True, exist_ok=True)
+        with open(self._place / "lock", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Keeps the options; those of an earlier start stay as they were, since MLflow refuses to change one."""
@@ -135,7 +148,7 @@ Tracker = MLflow | WandB
 
 def _check_installed(library: str) -> None:
     if find_spec(library) is None:
-        raise ConfigError(f"trainer.logger: needs {library}; install it with pip install 'project[{library}]'")
+        raise ConfigError(f"trainer.logger: needs {library}; install it with pip install -e '.[{library}]'")
 
 
 def _name(run: RunDirectory) -> str:

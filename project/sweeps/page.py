@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import optuna
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from project.analysis.figures.sweeps import history_figure, importance_figure, progress_figure, slice_figure
 from project.analysis.report.document import Picture
@@ -26,18 +27,17 @@ def trials_table(sweep: Sweep) -> pd.DataFrame:
     """A row for each trial, the best first, then those that were pruned and those that failed.
 
     Columns: `trial`, `folder`, `state` (`complete`, `pruned`, `fail`, `running` or `waiting`), `value` (of a pruned one the
-    last), `validations`, `seconds`, `reason` (of a failure), and one an option.
+    last), `validations`, `seconds` (of one that ran in one piece), `reason` (of a failure), and one an option.
     """
     rows = []
     for folder, trial in sweep.latest().items():
-        took = trial.duration
         rows.append({
             "trial": trial.number,
             "folder": folder,
             "state": trial.state.name.lower(),
             "value": trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
             "validations": len(trial.intermediate_values),
-            "seconds": took.total_seconds() if took else None,
+            "seconds": _seconds(sweep, folder, trial),
             "reason": trial.user_attrs.get("reason", ""),
             **trial.params,
         })  # fmt: skip
@@ -47,6 +47,19 @@ def trials_table(sweep: Sweep) -> pd.DataFrame:
     states = table["state"].map({"complete": 0, "pruned": 1, "fail": 2}).fillna(3)
     order = pd.DataFrame({"state": states, "value": sign * table["value"], "trial": table["trial"]})
     return table.loc[order.sort_values(["state", "value", "trial"]).index].reset_index(drop=True)
+
+
+def _seconds(sweep: Sweep, folder: str, trial: FrozenTrial) -> float | None:
+    if (
+        trial.duration is None or trial.datetime_start is None or "folder" in trial.user_attrs
+    ):  # nobody knows how long the part before its end took
+        return None
+    run = sweep.run_of(folder)
+    if not run or not run.finished:
+        return trial.duration.total_seconds()
+    # one that outlived its sweep was found later
+    ended = datetime.fromtimestamp((run.path / "status.json").stat().st_mtime)
+    return min(trial.duration, ended - trial.datetime_start).total_seconds()
 
 
 def importances(sweep: Sweep) -> dict[str, float]:

@@ -90,6 +90,9 @@ class Sweep:
                     load_if_exists=True,
                 )
                 if not self.study.user_attrs:
+                    if any(folder.glob("trial_*/version_*")):
+                        raise RunError(f"--study: {self.file}: is new, and {folder} has trials of another one; give "
+                                       "another --name, or that study")  # fmt: skip
                     self.study.set_user_attr("shared", shared)
         except OSError as error:
             raise RunError(f"{error.filename}: cannot be written ({error.strerror}); choose another "
@@ -131,7 +134,7 @@ class Sweep:
             latest = self.latest().values()
             if sum(trial.state != TrialState.WAITING for trial in latest) >= trials:
                 return None
-            number = len(self.study.get_trials(deepcopy=False))
+            number = len(self.latest())  # one that was interrupted has several trials
             # what is drawn does not depend on which process draws, nor on how often it was started
             seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
             self.study.sampler = TPESampler(seed=int(seed))
@@ -181,12 +184,12 @@ class Sweep:
 
     def give_back(self, turn: Turn) -> None:
         """The trial was interrupted, and will be gone on with."""
-        with self._locked():
-            self._enqueue(self.study.trials[turn.trial.number])
-        self._tell(turn, TrialState.FAIL)
+        self._tell(turn, TrialState.FAIL, goes_on=True)
 
-    def _tell(self, turn: Turn, state: TrialState, value: float | None = None) -> None:
-        with self._locked():
+    def _tell(self, turn: Turn, state: TrialState, value: float | None = None, goes_on: bool = False) -> None:
+        with self._locked():  # or another process would find it waiting while its lock is held
+            if goes_on:
+                self._enqueue(self.study.trials[turn.trial.number])
             self.study.tell(turn.trial, value, state)
             del self._mine[turn.trial.number]
             turn.lock.close()

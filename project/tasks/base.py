@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from project.data.images import load_square, to_rgb, to_square
 from project.errors import CheckpointError, ConfigError, NonFiniteError, did_you_mean
-from project.optim import SAM, Schedule, decay_groups, scale_learning_rates
+from project.optim import SAM, MuonSGD, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
 from project.runs.checkpoints import SCHEMA, read_checkpoint
 from project.runs.undeclared import is_logged
@@ -75,6 +75,7 @@ class Task(LightningModule, ABC):
         self.sam = sam
         self._second_pass = False
         self._lr: float | None = None
+        self._dimensions: dict[str, int] = {}
         self._loaded_from: Any = None
         self.training_means = RunningMeans()
         self.results: dict[str, float] = {}
@@ -138,7 +139,11 @@ class Task(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over weights with and without decay, and the schedule with its interval."""
-        optimizer = self.make_optimizer(decay_groups(self, self.lr_scale))
+        optimizer = self.make_optimizer(decay_groups(self, self.lr_scale, self._dimensions))
+        if isinstance(optimizer, MuonSGD) and isinstance(self.trainer.strategy, FSDPStrategy):
+            raise ConfigError(
+                "model.optimizer: MuonSGD needs whole filters in each process; set trainer.strategy to ddp"
+            )
         scale_learning_rates(optimizer)
         if self.sam:
             self._check_sam()
@@ -158,6 +163,10 @@ class Task(LightningModule, ABC):
             config["frequency"] = sys.maxsize
             config["monitor"] = self._plateau_monitor(scheduler)
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def configure_model(self) -> None:
+        """Notes the shapes of all parameters, of which `fsdp` is about to make vectors."""
+        self._dimensions = {name: parameter.ndim for name, parameter in self.named_parameters()}
 
     def lr_scale(self, name: str) -> float:
         """The factor of the learning rate of a parameter, by its name."""

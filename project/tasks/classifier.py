@@ -126,9 +126,9 @@ class Classifier(FineTunedTask):
         self.compiles = compile
         self.label_smoothing = label_smoothing
         self._balanced = class_weights == "balanced"
-        # in the state dictionary, since balanced ones follow from the training data
         factors = torch.ones(num_classes) if self._balanced else torch.tensor(class_weights) if class_weights else None
-        self.register_buffer("loss_weights", factors)
+        # in the state dictionary where they follow from the training data
+        self.register_buffer("loss_weights", factors, persistent=self._balanced)
         # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
         self.register_buffer("temperature", torch.tensor(1.0))
         self.metrics: Mapping[str, SplitScores] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
@@ -182,9 +182,15 @@ class Classifier(FineTunedTask):
         """See `FineTuning.layer_decay`."""
         return self.fine_tuner.lr_scale(name.removeprefix("network."))
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """As torch's; a checkpoint of before there was a temperature has 1."""
-        return super().load_state_dict({"temperature": torch.tensor(1.0), **state_dict}, strict, assign)
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; older checkpoints have a temperature of 1, and class weights that are given are not a file's."""
+        own: dict[str, Any] = {"temperature": torch.tensor(1.0)}
+        theirs = dict(state_dict)
+        if self._balanced:
+            own["loss_weights"] = self.loss_weights
+        else:
+            theirs.pop("loss_weights", None)
+        return super().load_state_dict(own | theirs, strict, assign)
 
     # ---- training and evaluation
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
-from project.losses.distillation import DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
+from project.losses.distillation import LOSSES, DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
 from project.metrics.sums import WeightedMean
 from project.runs.loggers import record_costs
 from project.runs.precision import check_compiler
@@ -43,8 +43,8 @@ class Distiller(Classifier, Student):
             which `fit` trains first; of several, the mean of their probabilities; or `ema`, the average of the student's
             own weights. Its own earlier run makes a student born again.
         losses: what the student learns from the teacher, added up; by default `kd`.
-        label_weight: what the cross-entropy with the labels is multiplied by: as published 0.1 beside `kd`, and 1
-            beside losses of features.
+        label_weight: what the cross-entropy with the labels is multiplied by; by default as published beside the losses:
+            0.1 with `kd` and `lskd`, 0 with `simkd`, 1 with the others, and the largest of these in a sum.
         compile_teacher: whether the teacher is compiled.
         allowed_drop: how far the teacher's accuracy on the validation split, measured at the start, may lie below the
             one that its checkpoint recorded: more is a sign of other data, classes or preprocessing.
@@ -66,7 +66,7 @@ class Distiller(Classifier, Student):
         image_size: int,
         teacher: str | list[str],
         losses: list[LossTerm] | None = None,
-        label_weight: float = 0.1,
+        label_weight: float | None = None,
         compile_teacher: bool = False,
         allowed_drop: float = 0.05,
         teacher_decay: float = 0.999,
@@ -75,7 +75,7 @@ class Distiller(Classifier, Student):
         **options: Any,
     ) -> None:
         super().__init__(class_names, image_size, **options)
-        if label_weight < 0:
+        if label_weight is not None and label_weight < 0:
             raise ConfigError(f"model.label_weight: must be at least 0; got {label_weight}")
         if cache_gib < 0:
             raise ConfigError(f"model.cache_gib: must be at least 0; got {cache_gib}")
@@ -88,6 +88,8 @@ class Distiller(Classifier, Student):
                               "Classifier")  # fmt: skip
         terms = [LossTerm("kd")] if losses is None else [LossTerm(**t) if isinstance(t, dict) else t for t in losses]
         plain = None if losses is None else [dataclasses.asdict(term) for term in terms]
+        if label_weight is None:
+            label_weight = max(LOSSES[term.name].label_weight for term in terms)
         self.learn_from(teacher, label_weight=label_weight, losses=plain)
         self.terms = terms
         self.label_weight = label_weight

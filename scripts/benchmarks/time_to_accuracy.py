@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.accuracy import CONFIGS, accuracy_of, article_epochs, characters
+from benchmarks.accuracy import CONFIGS, accuracy_of, characters, plain_epochs
 from benchmarks.timing import Row
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -59,7 +59,7 @@ def measure_time_to_accuracy() -> list[Row]:
         "imagefolder.yaml": ("imagefolder.yaml",),
     }
     rows = _race(recipes, targets, ("--data.root", str(folder)))
-    return [*rows, _row("the article's script, 10 epochs", [_article_course(folder, epochs=10)], targets)]
+    return [*rows, _row("the plain script, 10 epochs", [_plain_course(folder, epochs=10)], targets)]
 
 
 def measure_time_to_digits() -> list[Row]:
@@ -94,11 +94,11 @@ def reached(course: Course, target: float) -> float | None:
     return next((seconds for seconds, accuracy in course if accuracy >= target), None)
 
 
-def _article_course(folder: Path, epochs: int) -> Course:
+def _plain_course(folder: Path, epochs: int) -> Course:
     course: Course = []
     torch.set_num_threads(1)
     spent, since = 0.0, time.process_time()
-    for network in article_epochs(folder, epochs):
+    for network in plain_epochs(folder, epochs):
         spent += time.process_time() - since
         course.append((spent, accuracy_of(network, folder / "val")))
         since = time.process_time()

@@ -51,6 +51,12 @@ def test_it_is_shown_at_logged_steps_and_after_an_epoch(slow):
     assert [event.step for event in found.Scalars("speed/images_per_second")] == [1, 2, 3, 5]
 
 
+def test_it_is_shown_once_a_step_where_gradients_are_accumulated(slow):
+    found = slow("--trainer.log_every_n_steps", 1, "--trainer.accumulate_grad_batches", 2)
+    # three batches an epoch are two steps
+    assert [event.step for event in found.Scalars("speed/images_per_second")] == [0, 1, 2, 3]
+
+
 def test_no_clock_gets_into_the_csv_file(watched):
     text = (watched.path / "metrics.csv").read_text()
     assert "speed/" not in text

@@ -12,6 +12,7 @@ from PIL import Image
 
 from project.data.captions.vocabulary import END, START
 from project.data.images import load_square
+from project.errors import DataError
 from project.export import caption
 from project.export.about import describe
 from project.export.caption import CaptionRunner, open_onnx, open_pt2, square
@@ -104,13 +105,18 @@ def test_where_everything_is_forbidden_the_end_may_be_said():
         ("P", {"transparency": 3}),
         ("CMYK", {"format": "TIFF"}),
         ("I;16", {}),
+        ("I;16", {"transparency": 200 * 17}),
+        ("I;16", {"format": "PPM"}),
+        ("RGB", {"format": "JPEG", "size": (161, 98)}),
         ("RGB", {"format": "JPEG", "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("crop", [1.0, 0.8])
 def test_images_become_the_squares_that_the_project_makes_of_them(tmp_path, mode, options, crop):
-    pixels = np.random.default_rng(0).integers(0, 256, (14, 23, len(Image.new(mode, (1, 1)).getbands())), np.uint8)
+    width, height = options.get("size", (23, 14))
+    shape = (height, width, len(Image.new(mode, (1, 1)).getbands()))
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     if mode == "I;16":
         image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 200)
     else:
@@ -119,12 +125,22 @@ def test_images_become_the_squares_that_the_project_makes_of_them(tmp_path, mode
         if mode == "P":
             image.putpalette(list(range(256)) * 3)
     image.save(
-        tmp_path / "image", format=options.get("format", "PNG"), **{k: v for k, v in options.items() if k != "format"}
+        tmp_path / "image",
+        format=options.get("format", "PNG"),
+        **{name: value for name, value in options.items() if name not in ("format", "size")},
     )
     expected = load_square(tmp_path / "image", 10, crop)
     found = square(str(tmp_path / "image"), 10, crop)
     assert found.shape == (3, 10, 10)
     np.testing.assert_array_equal(found.transpose(1, 2, 0), expected)
+
+
+def test_an_image_without_a_defined_white_is_refused_as_by_the_project(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "deep.tiff")
+    with pytest.raises(DataError, match="32-bit images"):
+        load_square(tmp_path / "deep.tiff", 2)
+    with pytest.raises(ValueError, match=r"deep.tiff: 32-bit images have no defined white"):
+        square(str(tmp_path / "deep.tiff"), 2, 1.0)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "pt2"])

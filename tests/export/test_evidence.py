@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,15 +14,16 @@ from project.export.evidence import gather
 from project.export.subject import Subject
 
 FIT, DATA = "fit --config a.yaml", {"train": {"samples": 3, "fingerprint": "f"}}
+DAY = "2026-01-1{}T00:00:00+00:00"
 
 
 def made_run(folder: Path, *commands: str, **metrics: dict[str, float]) -> Path:
-    """A run in which these commands were given, one after the other."""
+    """A run in which these commands were given, a day after each other from day 0 on, and then wrote their metrics."""
     folder.mkdir()
     (folder / "checkpoints").mkdir()
     (folder / "config.yaml").write_text("")
     entries = [
-        {"time": f"day {number}", "command": f"python -m project {command}", "data": DATA}
+        {"time": DAY.format(number), "command": f"python -m project {command}", "data": DATA}
         for number, command in enumerate(commands)
     ]
     (folder / "provenance.json").write_text(json.dumps(entries))
@@ -58,11 +61,20 @@ def test_what_was_measured_before_training_went_on_is_not_told(tmp_path):
     )  # fmt: skip
     evidence = found(checkpoints / "best.ckpt")
     assert set(evidence.measured) == {"validate"}
-    assert evidence.trained == {"time": "day 2", "command": "python -m project fit --ckpt_path r", "data": DATA}
+    assert evidence.trained == {"time": DAY.format(2), "command": "python -m project fit --ckpt_path r", "data": DATA}
 
 
 def test_of_two_measurements_the_file_has_the_later_ones(tmp_path):
     checkpoints = made_run(tmp_path / "r", FIT, "test --ckpt_path best", "test --ckpt_path last", test={"a": 1.0})
+    assert found(checkpoints / "best.ckpt").measured == {}
+    assert found(checkpoints / "last.ckpt").measured["test"][1] == {"a": 1.0}
+
+
+def test_a_measurement_that_was_stopped_tells_nothing(tmp_path):
+    """The file is from before it began, and of another checkpoint."""
+    checkpoints = made_run(tmp_path / "r", FIT, "test --ckpt_path last", "test --ckpt_path best", test={"a": 1.0})
+    noon = datetime.fromisoformat(DAY.format(1)).timestamp() + 12 * 3600
+    os.utime(tmp_path / "r" / "test_metrics.json", (noon, noon))
     assert found(checkpoints / "best.ckpt").measured == {}
     assert found(checkpoints / "last.ckpt").measured["test"][1] == {"a": 1.0}
 

@@ -50,6 +50,21 @@ def test_of_nothing_it_makes_nothing():
 # ---- steps
 
 
+def test_what_is_no_filter_bank_follows_sgd():
+    """A class token of zeros, (1, 1, D), would have no norm to be scaled by, and a layer's scale, (C, 1, 1), no filters."""
+    token = nn.Parameter(torch.zeros(1, 1, 4))
+    token.grad = torch.tensor([[[1.0, -2.0, 0.0, 4.0]]])
+    MuonSGD([token], lr=0.1, sgd_lr=2.0, sgd_momentum=0.0).step()
+    torch.testing.assert_close(token.detach(), -0.2 * token.grad)
+
+
+def test_filters_of_zeros_stay_finite():
+    filters = nn.Parameter(torch.zeros(2, 3, 1, 1))
+    filters.grad = torch.ones(2, 3, 1, 1)
+    MuonSGD([filters]).step()
+    assert filters.isfinite().all()
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9, 2)).double()

@@ -36,6 +36,16 @@ def test_each_trainable_parameter_is_in_one_group():
     assert sorted(map(id, listed)) == sorted(map(id, expected))
 
 
+def test_sharded_parameters_are_judged_by_what_they_were():
+    module = network()
+    dimensions = {name: p.ndim for name, p in module.named_parameters()}
+    before = [[p.numel() for p in group["params"]] for group in decay_groups(module)]
+    for parameter in module.parameters():
+        parameter.data = parameter.data.flatten()  # as fsdp does
+    assert [[p.numel() for p in group["params"]] for group in decay_groups(module, None, dimensions)] == before
+    assert len(decay_groups(module)) == 1
+
+
 def test_there_is_no_empty_group():
     module = nn.Linear(3, 2, bias=False)
     assert [group["params"] for group in decay_groups(module)] == [[module.weight]]

@@ -1,4 +1,4 @@
-"""bfloat16 where the machine computes in it."""
+"""bfloat16 where the machine is fast in it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from project.runs.precision import check_compiler, check_precision, fastest_prec
 @pytest.mark.parametrize(
     ("flags", "precision"),
     [
-        ("flags : fpu sse avx512f avx512_bf16 x", "bf16-mixed"),
-        ("flags : fpu amx_bf16 amx_tile", "bf16-mixed"),
-        ("flags : fpu sse avx2 avx512f", "32-true"),
-        ("flags : avx512_bf16_not", "32-true"),
+        ("vendor_id : AuthenticAMD\nflags : fpu sse avx512f avx512_bf16 x", "bf16-mixed"),
+        ("vendor_id : GenuineIntel\nflags : fpu sse avx512f avx512_bf16 x", "32-true"),
+        ("vendor_id : GenuineIntel\nflags : fpu avx512_bf16 amx_bf16 amx_tile", "bf16-mixed"),
+        ("vendor_id : AuthenticAMD\nflags : fpu sse avx2 avx512f", "32-true"),
+        ("vendor_id : AuthenticAMD\nflags : avx512_bf16_not", "32-true"),
         ("", "32-true"),
         (None, "32-true"),
     ],

@@ -164,5 +164,5 @@ def records(path: Path) -> Iterator[Any]:
 @pytest.mark.parametrize(("kind", "library"), [(MLflow, "mlflow"), (WandB, "wandb")])
 def test_a_missing_library_is_one_line(monkeypatch, kind, library):
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=rf"needs {library}; install it with pip install 'project\[{library}\]'"):
+    with pytest.raises(ConfigError, match=rf"needs {library}; install it with pip install -e '\.\[{library}\]'"):
         kind()

@@ -60,3 +60,25 @@ def test_an_unknown_part_is_a_mistake(benchmark, monkeypatch, capsys):
         benchmark.main()
     assert stop.value.code == 2
     assert "inptu" in capsys.readouterr().err
+
+
+def test_a_part_that_has_nothing_to_measure_leaves_the_results_alone(benchmark, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "PARTS", {"gpu": list})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--output", str(tmp_path / "results.json")])
+    benchmark.main()
+    assert capsys.readouterr().out == "gpu: there is nothing to measure it on\n"
+    assert not list(tmp_path.glob("results.*"))
+
+
+@pytest.mark.slow
+def test_what_is_measured_of_a_gpu_runs_on_a_processor_too(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from benchmarks.gpu import rows_on
+
+    rows = rows_on("cpu", images=80, batch_size=8, compiled=False)
+    assert [(row["network"], row["precision"]) for row in rows] == [
+        ("small_resnet", "32-true"), ("small_resnet", "bf16-mixed"), ("resnet18", "32-true"), ("resnet18", "bf16-mixed"),
+    ]  # fmt: skip
+    assert all(
+        row["ratio"] == pytest.approx(row["fit, images/s"] / row["network alone, images/s"], abs=0.02) for row in rows
+    )

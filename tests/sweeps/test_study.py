@@ -92,6 +92,10 @@ def test_what_is_chosen_follows_from_the_seed_and_the_number_alone(new_sweep, tm
     parts = [params(new_sweep(folder=tmp_path / "b"), 2) for _ in range(2)]  # two processes
     assert [*parts[0], *parts[1]] == whole
     assert len({each["model.optimizer.lr"] for each in whole}) == 4
+    stopped = new_sweep(folder=tmp_path / "d")
+    first = stopped.begin(99)
+    stopped.give_back(first)
+    assert [stopped.begin(99).trial.params for _ in range(4)] == whole
     assert params(new_sweep(folder=tmp_path / "c", seed=1), 4) != whole
 
 
@@ -127,6 +131,37 @@ def test_two_studies_do_not_share_a_folder(new_sweep, tmp_path):
     new_sweep().begin(1)
     with pytest.raises(RunError, match="trial_000 is at work for another study"):
         new_sweep(study=tmp_path / "other.db").begin(1)
+
+
+def test_a_new_study_does_not_take_over_the_runs_of_another(new_sweep, tmp_path):
+    first = new_sweep()
+    (first.folder / first.begin(1).folder / "version_0").mkdir()
+    with pytest.raises(RunError, match=r"other.db: is new, and .* has trials of another one; give another --name"):
+        new_sweep(study=tmp_path / "other.db")
+    assert new_sweep().begin(2).folder == "trial_001"  # its own study goes on
+    first.file.unlink()
+    with pytest.raises(RunError, match="is new"):
+        new_sweep()
+
+
+def test_who_looks_while_a_trial_is_given_back_finds_it_free(new_sweep, monkeypatch):
+    """Between that it waits again and that its process lets go of it."""
+    sweep = new_sweep()
+    turn = sweep.begin(1)
+    enqueue, found = sweep._enqueue, []
+
+    def and_another_looks(trial) -> None:
+        enqueue(trial)
+        other = threading.Thread(target=lambda: found.append(new_sweep().begin(1)))
+        other.start()
+        other.join(0.5)
+        assert not found, "it waits for the study"
+        sweep.other = other
+
+    monkeypatch.setattr(sweep, "_enqueue", and_another_looks)
+    sweep.give_back(turn)
+    sweep.other.join(30)
+    assert (found[0].folder, found[0].goes_on) == ("trial_000", True)
 
 
 def test_a_file_that_is_no_study_is_named(new_sweep, tmp_path):

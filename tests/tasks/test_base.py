@@ -8,16 +8,18 @@ import pickletools
 import zipfile
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateFinder
+from lightning.pytorch.strategies import FSDPStrategy
 
 from project.data.batch import Batch
-from project.errors import CheckpointError, NonFiniteError
-from project.optim import OneCycle
+from project.errors import CheckpointError, ConfigError, NonFiniteError
+from project.optim import MuonSGD, OneCycle
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier, Task
 
@@ -296,3 +298,34 @@ def test_what_sam_cannot_do_is_one_line(fails, images, fit_options, tmp_path, mo
     line = fails(*fit_options(images, tmp_path / "runs", "--model.sam", 0.05, *more))
     assert line.startswith("error: model.sam: ")
     assert mend in line
+
+
+def decayed(task: Task) -> dict[float, int]:
+    """How many numbers have which decay."""
+    groups = task.configure_optimizers().param_groups
+    return {group["weight_decay"]: sum(p.numel() for p in group["params"]) for group in groups}
+
+
+@pytest.fixture
+def sharded() -> Classifier:
+    """A task of whose parameters its strategy has made vectors."""
+    task = Classifier(["a", "b"], 12, lr_scheduler=None)
+    task._trainer = SimpleNamespace(strategy=FSDPStrategy())
+    task.configure_model()
+    for parameter in task.parameters():
+        parameter.data = parameter.data.flatten()
+    return task
+
+
+def test_sharded_weights_are_decayed_as_whole_ones_are(sharded):
+    whole = decayed(Classifier(["a", "b"], 12, lr_scheduler=None))
+    assert decayed(sharded) == whole
+    assert set(whole) == {0.0, 5e-4}
+
+
+def test_filters_in_pieces_cannot_be_made_orthogonal(sharded):
+    sharded.make_optimizer = MuonSGD
+    with pytest.raises(
+        ConfigError, match=r"model.optimizer: MuonSGD needs whole filters .* set trainer.strategy to ddp"
+    ):
+        sharded.configure_optimizers()

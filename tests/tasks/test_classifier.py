@@ -155,6 +155,33 @@ def test_a_checkpoint_with_balanced_weights_is_evaluated_like_any_other(run, une
     assert run(verb, "--ckpt_path", tmp_path / "runs/r/version_0", *more) == 0
 
 
+def given_as(weights: list[float] | str | None) -> str:
+    return weights if isinstance(weights, str) else json.dumps(weights)
+
+
+@pytest.mark.parametrize("before", [None, [9.0, 9.0, 9.0], "balanced"], ids=str)
+@pytest.mark.parametrize("given", [None, [1.0, 5.0, 1.0]], ids=str)
+@pytest.mark.parametrize("way", ["resumed", "init_from"])
+def test_class_weights_that_are_given_are_not_those_of_a_file(run, unequal, fit_options, tmp_path, before, given, way):
+    seen = []
+
+    class Watched(Classifier):
+        def training_step(self, batch, batch_idx):
+            seen.append(None if self.loss_weights is None else self.loss_weights.tolist())
+            return super().training_step(batch, batch_idx)
+
+    globals()["Watched"] = Watched
+    first = fit_options(unequal, tmp_path / "runs", "--model.class_weights", given_as(before))
+    first[first.index("Classifier")] = f"{__name__}.Watched"
+    assert run(*first, "--trainer.max_epochs", 1) == 0
+    seen.clear()
+    path = tmp_path / "runs/r/version_0/checkpoints/last.ckpt"
+    more = ("--ckpt_path", path) if way == "resumed" else ("--model.init_from", path)
+    again = [*first, "--model.class_weights", given_as(given), "--trainer.max_epochs", "2", *more]
+    assert run(*again) == 0
+    assert set(map(str, seen)) == {str(given)}
+
+
 def test_weighted_evaluation_loss_does_not_depend_on_the_batch_size(run, unequal, fit_options, tmp_path):
     assert run(*fit_options(unequal, tmp_path / "runs", "--model.class_weights", "balanced")) == 0
     directory, losses = tmp_path / "runs/r/version_0", []

@@ -131,6 +131,16 @@ def test_terms_are_added_with_their_own_weights_and_warm_up():
     assert distiller(teacher, losses=terms[:1], label_weight=0.0).training_step(data, 0).item() == 0
 
 
+@pytest.mark.parametrize(
+    ("names", "weight"),
+    [(None, 0.1), (["lskd"], 0.1), (["dkd"], 1.0), (["simkd"], 0.0), (["kd", "rkd"], 1.0), (["simkd", "kd"], 0.1)],
+)
+def test_labels_count_as_published_beside_the_losses(names, weight):
+    losses = names and [LossTerm(name) for name in names]
+    task = Distiller(teacher="none", losses=losses, **SMALL)
+    assert task.label_weight == task.hparams["label_weight"] == weight
+
+
 def test_several_teachers_teach_the_mean_of_their_probabilities():
     teachers = [classifier(seed) for seed in (1, 2, 3)]
     task, data = distiller(*teachers, label_weight=0.0), batch()

@@ -19,7 +19,7 @@ from project.data.augmentation import erasing, geometry, mixing, policies
 from project.data.augmentation.operations import apply_operations
 from project.data.batch import Batch
 from project.data.draws import uniforms
-from project.data.order import REPETITION_BIT, index_of
+from project.data.order import REPEAT_BIT, REPETITION_BIT, index_of
 from project.errors import ConfigError
 
 # the first column of each step's random numbers: switching one step on leaves the numbers of the others as they are
@@ -141,7 +141,7 @@ class Augmentation:
             drawn["geometry"] = uniforms(seed, epoch, views, geometry.NUM_DRAWS, _GEOMETRY)
             if self.flip == "alternate":
                 first = uniforms(seed, 0, index_of(views), 1, _GEOMETRY + 4)[:, 0] < 0.5
-                turn = (epoch + (views >> REPETITION_BIT)) % 2 == 1
+                turn = (epoch + (views >> REPETITION_BIT) + (views >> REPEAT_BIT)) % 2 == 1
                 drawn["geometry"][:, 4] = np.where(first ^ turn, 0.0, 0.5)
         if self.erase:
             drawn["erase"] = uniforms(seed, epoch, views, erasing.ERASE_DRAWS, _ERASE)

@@ -63,10 +63,12 @@ class Published(NamedTuple):
 
     build: the function, or the module's class.
     weight: what it is multiplied by before it is added to cross-entropy.
+    label_weight: what the cross-entropy with the labels is multiplied by beside it.
     """
 
     build: Callable[..., Any]
     weight: float
+    label_weight: float = 1.0
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -96,8 +98,8 @@ class Published(NamedTuple):
 
 
 LOSSES: dict[str, Published] = {
-    "kd": Published(kd, 0.9),  # beside 0.1 of cross-entropy
-    "lskd": Published(partial(kd, temperature=2.0, standardize=True), 9.0),  # beside 0.1 too
+    "kd": Published(kd, 0.9, label_weight=0.1),
+    "lskd": Published(partial(kd, temperature=2.0, standardize=True), 9.0, label_weight=0.1),
     "dkd": Published(dkd, 1.0),
     "dist": Published(dist, 2.0),
     "fitnets": Published(FitNets, 100.0),
@@ -108,7 +110,7 @@ LOSSES: dict[str, Published] = {
     "pkt": Published(pkt, 30_000.0),
     "vid": Published(VID, 1.0),
     "review_kd": Published(ReviewKD, 1.0),
-    "simkd": Published(SimKD, 1.0),  # instead of cross-entropy
+    "simkd": Published(SimKD, 1.0, label_weight=0.0),
     "crd": Published(CRD, 0.8),
 }
 

@@ -16,7 +16,7 @@ from project.data.augmentation.geometry import move_pixels
 from project.data.augmentation.mixing import mix
 from project.data.augmentation.operations import apply_operations
 from project.data.draws import uniforms
-from project.data.order import REPETITION_BIT
+from project.data.order import REPEAT_BIT, REPETITION_BIT
 from project.errors import ConfigError
 
 SIZE, COUNT = 12, 30
@@ -102,6 +102,8 @@ def test_alternating_flips_show_both_sides_in_any_two_epochs():
     assert torch.equal(first[flipped], images()[flipped].flip(2))
     # the second view of a sample in one epoch shows the other side, too
     assert torch.equal(run(alternate, 4, np.arange(COUNT) + (1 << REPETITION_BIT)), second)
+    assert torch.equal(run(alternate, 4, np.arange(COUNT) + (1 << REPEAT_BIT)), second)
+    assert torch.equal(run(alternate, 4, np.arange(COUNT) + (1 << REPETITION_BIT) + (1 << REPEAT_BIT)), first)
 
 
 def test_rand_augment_does_as_many_operations_as_asked():
