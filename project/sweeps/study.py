@@ -90,7 +90,7 @@ class Sweep:
                     load_if_exists=True,
                 )
                 if not self.study.user_attrs:
-                    if any(folder.glob("trial_*/version_*")):
+                    if not self.study.get_trials(deepcopy=False) and any(folder.glob("trial_*/version_*")):
                         raise RunError(f"--study: {self.file}: is new, and {folder} has trials of another one; give "
                                        "another --name, or that study")  # fmt: skip
                     self.study.set_user_attr("shared", shared)

@@ -18,7 +18,9 @@ from lightning.pytorch import Callback
 from project.callbacks.hyperparameters import flat_options
 from project.errors import ConfigError
 from project.runs import trackers
+from project.runs.directory import RunDirectory
 from project.runs.trackers import MLflow, WandB
+from tests.forks import fork
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "trainer"
 
@@ -159,6 +161,25 @@ def records(path: Path) -> Iterator[Any]:
         if kind in (1, 4):  # whole, or the last part
             yield Record.FromString(parts)
             parts = b""
+
+
+def begin(root: Path, name: str) -> None:
+    tracker = MLflow()
+    tracker.join(RunDirectory.create(root, name))
+    assert tracker.experiment
+
+
+@pytest.mark.slow
+def test_runs_that_begin_at_once_share_the_tables_and_the_experiment(tmp_path):
+    processes = [fork(begin, tmp_path / "runs", f"r{number}") for number in range(4)]
+    for process in processes:
+        process.join(100)
+    assert [process.exitcode for process in processes] == [0] * 4
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    (experiment,) = (found for found in client.search_experiments() if found.name == "project")
+    assert len(client.search_runs([experiment.experiment_id])) == 4
 
 
 @pytest.mark.parametrize(("kind", "library"), [(MLflow, "mlflow"), (WandB, "wandb")])

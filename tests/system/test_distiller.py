@@ -128,7 +128,7 @@ def test_every_epoch_says_how_the_student_learns(distill):
     for row in rows(directory):
         weighted = {name: float(row[f"train/weighted_{name}"]) for name in ("labels", "kd", "rkd")}
         raw = {name: float(row[f"train/loss_{name}"]) for name in weighted}
-        factors = {"labels": 0.1, "kd": 0.5, "rkd": 0.5}
+        factors = {"labels": 1.0, "kd": 0.5, "rkd": 0.5}
         assert weighted == pytest.approx({name: factors[name] * value for name, value in raw.items()}, rel=1e-5)
         assert float(row["train/loss"]) == pytest.approx(sum(weighted.values()), rel=1e-5)
         assert 0 <= float(row["train/agreement"]) <= 1
