@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from functools import reduce
+from operator import or_
+from typing import NoReturn, get_args
 
 import lightning.pytorch.callbacks
 import lightning.pytorch.loggers  # noqa: F401  what is imported is found by its short name
@@ -72,6 +74,7 @@ def build_parser(verb: str, facts_from_data: bool) -> Parser:
     parser.add_argument("--budget", type=Budget, default=Budget())
     parser.add_subclass_arguments(Task, "model", required=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=False)
+    _try_whole_numbers_first()
     parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
     parser.set_defaults(
         {
@@ -86,6 +89,19 @@ def build_parser(verb: str, facts_from_data: bool) -> Parser:
         for fact in FACTS:
             parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
     return parser
+
+
+def _try_whole_numbers_first() -> None:
+    """Keeps `--trainer.limit_train_batches 1`, which is one batch, from becoming 1.0, which is all of them.
+
+    `typing` takes the Trainer's Optional[Union[int, float]] for another library's Optional[Union[float, int]] if that was
+    made first, as when torchvision was imported before Lightning, and jsonargparse tries types in their order.
+    """
+    hints = Trainer.__init__.__annotations__
+    for name, hint in hints.items():
+        kinds = get_args(hint)
+        if {int, float} <= set(kinds):
+            hints[name] = reduce(or_, sorted(kinds, key=lambda kind: kind is not int))
 
 
 def root_parser() -> Parser:

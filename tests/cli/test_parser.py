@@ -8,6 +8,7 @@ import time
 
 import pytest
 import yaml
+from lightning.pytorch import Trainer
 
 from project import __version__
 from project.cli import main
@@ -38,6 +39,16 @@ def test_help_within_seconds(capsys, arguments):
     expected = VERBS if not arguments or arguments == ("--help",) else ["--ckpt_path", "--seed", "--checkpoint.monitor"]
     for word in expected:
         assert word in text
+
+
+@pytest.mark.parametrize("hint", [float | int | None, int | float | None], ids=str)
+@pytest.mark.parametrize(("given", "kind"), [("1", int), ("1.0", float), ("0.5", float)])
+def test_one_batch_is_not_all_of_them(capsys, monkeypatch, hint, given, kind):
+    """`typing` gives the Trainer's union in the order in which any library asked for it first."""
+    monkeypatch.setitem(Trainer.__init__.__annotations__, "limit_train_batches", hint)
+    text = printed(capsys, "fit", "--trainer.limit_train_batches", given, "--print_config")
+    found = yaml.safe_load(text)["trainer"]["limit_train_batches"]
+    assert (type(found), found) == (kind, float(given))
 
 
 def test_shell_completion_names_commands_and_options(capsys):
