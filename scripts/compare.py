@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
         for seed in range(options.seeds):
             for name, config, more in (("a", options.config_a, options.a), ("b", options.config_b, options.b)):
                 chosen = ["--config", config, *common, *shlex.split(more)]
-                # other options, or another text of the configuration, are another run
-                digest = sha256(f"{Path(config).read_text()}{chosen[2:]}".encode()).hexdigest()[:8]
+                # other options, or another text of a configuration, also of a teacher's, are another run
+                digest = sha256(f"{texts(chosen)}{chosen[2:]}".encode()).hexdigest()[:8]
                 run = f"{Path(config).stem}-{digest}-seed{seed}"
                 results[name].append(_measure([*chosen, "--seed", str(seed)], options.root, run, options.metric))
             print(f"seed {seed}: {results['a'][-1]:.4f}  {results['b'][-1]:.4f}", flush=True)
@@ -61,6 +61,14 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"B {options.config_b} {options.b}: {found.mean_b:.4f} ± {found.deviation_b:.4f}")
     low, high = found.interval
     print(f"B - A: {found.difference:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], p = {found.p_value:.4f}")
+
+
+def texts(words: list[str]) -> str:
+    """The configurations that are named among the words, and those that these name."""
+    text = "".join(
+        Path(word).read_text() for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()
+    )
+    return text + texts(text.split()) if text else ""
 
 
 def _measure(options: list[str], root: str, name: str, metric: str) -> float:

@@ -40,9 +40,7 @@ RECIPES = {
     "student-alone": Recipe("configs/classifier/digits.yaml", _STUDENT),
     # the newest classifier, which the notebook looks at closely, and the teacher of all that follow
     "classifier-digits": Recipe("configs/classifier/digits.yaml"),
-    "student-distilled": Recipe(
-        "configs/distiller/digits.yaml", ("--model.teacher", "{root}/classifier-digits/version_0")
-    ),
+    "student-distilled": Recipe("configs/distiller/digits.yaml", ("--model.teacher", "{teacher}")),
     # a quarter of the usual training, which takes seven minutes
     "captioner-emoji": Recipe("configs/captioner/emoji.yaml", ("--trainer.max_epochs", "10"), seeds=1),
 }
@@ -67,7 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
 def make_run(root: str, name: str, seed: int) -> None:
     """Trains and tests one, unless it has been."""
     recipe = RECIPES[name]
-    options = ["--config", str(ROOT / recipe.config), *(option.format(root=root) for option in recipe.options)]
+    teacher = _finished(root, "classifier-digits", 0)
+    given = (option.format(teacher=teacher and teacher.path) for option in recipe.options)
+    options = ["--config", str(ROOT / recipe.config), *given]
     where = ["--trainer.default_root_dir", root, "--name", name, "--seed", str(seed), "--progress", "none"]
     if _finished(root, name, seed) is None:
         project_main(["fit", *options, *where, "--ckpt_path", "auto"])

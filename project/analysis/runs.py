@@ -103,7 +103,7 @@ class Runs:
                 f"{self.root}: holds no finished run of a {task}{chosen}; python scripts/make_runs.py trains all that the "
                 "notebooks show"
             )
-        return self.root / found.sort_values(["started", "version"], kind="stable")["run"].iloc[-1]
+        return self.root / found.sort_values(["started", "version"], kind="stable", na_position="first")["run"].iloc[-1]
 
     @property
     def paths(self) -> list[Path]:

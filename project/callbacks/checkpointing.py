@@ -28,7 +28,7 @@ class CheckpointOptions:
 
     Args:
         monitor: the metric whose best value `best.ckpt` has; by default the task's own.
-        mode: whether more or less of it is better; by default as the task says of its own.
+        mode: whether more or less of it is better; by default as it is known of this project's metrics, and more of others.
         recovery_minutes: `last.ckpt` is also written in mid-epoch when the last one is older than this.
     """
 
@@ -72,10 +72,11 @@ class SaveCheckpoints(Checkpoint):
     ) -> None:
         """Saves in mid-epoch, when it is time or a signal asks to stop."""
         done = batch_idx + 1
+        since_validation = done if trainer.check_val_every_n_epoch else trainer.fit_loop.epoch_loop.total_batch_idx + 1
         # Lightning resumes from here with the next batch: it would leave out a validation that is due now, the end of
         # the epoch, or the rest of an accumulated step
         if done >= trainer.num_training_batches or (
-            trainer.val_check_batch not in (None, float("inf")) and done % trainer.val_check_batch == 0
+            trainer.val_check_batch not in (None, float("inf")) and since_validation % trainer.val_check_batch == 0
         ):
             return
         signals = trainer._signal_connector

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from project.analysis.gallery import Tile, Word, write_gallery
 from project.runs.directory import RunDirectory
+from project.runs.files import replacing
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -37,7 +38,8 @@ class WritePredictions(Callback):
         self.inputs = inputs
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens this process's share."""
+        """Opens this process's share, which no other command writes to."""
+        self._command = trainer.strategy.broadcast(os.getpid())
         self._share = open(self._share_path(trainer.global_rank), "w")  # noqa: SIM115  closed by a later hook
 
     def on_predict_batch_end(
@@ -76,7 +78,7 @@ class WritePredictions(Callback):
         return self.run.path
 
     def _share_path(self, rank: int) -> Path:
-        return self._path / f".{PREDICTIONS}.{rank}"
+        return self._path / f".{PREDICTIONS}.{self._command}.{rank}.tmp"
 
     @staticmethod
     def _remove_shares(shares: list[Path]) -> None:
@@ -100,13 +102,8 @@ def _public(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
     """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "w") as file:
-            file.writelines(lines)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.writelines(line.encode() for line in lines)
 
 
 def _tile(row: dict[str, Any]) -> Tile:

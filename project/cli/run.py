@@ -33,6 +33,7 @@ from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_
 from project.data import ImageDataModule
 from project.data.base import find_inputs
 from project.errors import CheckpointError, ConfigError, RunError, UserError
+from project.metrics.direction import direction
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory, find_runs
 from project.runs.loggers import standing_loggers
@@ -261,8 +262,7 @@ def monitored(chosen: CheckpointOptions, task: Task | type[Task]) -> tuple[str, 
     """The metric whose best value `best.ckpt` has, and whether less or more of it is better."""
     if chosen.monitor is None:
         return task.monitor, chosen.mode or task.monitor_mode
-    guess: Literal["min", "max"] = "min" if chosen.monitor.endswith("loss") else "max"
-    return chosen.monitor, chosen.mode or guess
+    return chosen.monitor, chosen.mode or direction(chosen.monitor)
 
 
 def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Logger] | bool:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.cli.command import Command, read_command
-from project.runs.directory import find_runs, find_unfinished
+from project.runs.directory import find_runs, find_unfinished, was_started_with
 from project.tasks.student import is_config
 
 _SHARED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
@@ -53,7 +53,7 @@ def finished_run(command: Command) -> Path | None:
     """The newest run that this very configuration has finished."""
     config = command.plain_config()
     for run in reversed(find_runs(command.root, command.name)):
-        if run.finished and run.read_config() == config:
+        if run.finished and was_started_with(run, config):
             return run.path
     return None
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from project.errors import CheckpointError, RunError
 from project.runs.files import remove_leftovers, write_atomically
+from project.runs.precision import fastest_precision
 
 CONFIG = "config.yaml"
 _STATUS = "status.json"
@@ -101,15 +103,23 @@ class RunDirectory:
                     parent.rmdir()
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration that the run was started or last resumed with."""
-        return yaml.safe_load((self.path / CONFIG).read_text()) or {}
+        """The configuration that the run was started or last resumed with.
+
+        Raises:
+            RunError: it is absent or damaged.
+        """
+        try:
+            return yaml.safe_load((self.path / CONFIG).read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            reason = str(getattr(error, "strerror", None) or error).partition("\n")[0]
+            raise RunError(f"{self.path / CONFIG}: cannot be read ({reason})") from None
 
     def write_config(self, text: str) -> None:
         """Keeps the configuration; an earlier, different one stays beside it as `config.before_resume_N.yaml`."""
         target = self.path / CONFIG
-        if target.exists() and target.read_text() != text:
-            earlier = len(list(self.path.glob("config.before_resume_*.yaml")))
-            target.rename(self.path / f"config.before_resume_{earlier}.yaml")
+        if target.exists() and (earlier := target.read_text()) != text:
+            names = (self.path / f"config.before_resume_{number}.yaml" for number in count())
+            write_atomically(next(path for path in names if not path.exists()), earlier)  # before it is replaced
         write_atomically(target, text)
 
     @property
@@ -165,12 +175,38 @@ def checkpoint_of(path: Path, word: str) -> Path:
 
 
 def find_unfinished(config: dict[str, Any], root: str | Path, name: str) -> Path | None:
-    """The `last.ckpt` of the newest unfinished run that was started with this very configuration."""
+    """The `last.ckpt` of the newest unfinished run that `was_started_with` this configuration."""
     for run in reversed(find_runs(root, name)):
         path = run.checkpoints / "last.ckpt"
-        if path.is_file() and not run.finished and run.read_config() == config:
+        if path.is_file() and not run.finished and was_started_with(run, config):
             return path
     return None
+
+
+def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
+    """Whether a run has this configuration.
+
+    Options that there were not when it was started do not count, nor does a precision that is only this machine's default:
+    a job may be queued again on another machine, and goes on in the checkpoint's precision.
+    """
+    try:
+        kept = run.read_config()
+    except RunError:
+        return False
+    config = _known(config, kept)
+    for name, section in config.items():
+        if isinstance(section, dict) and isinstance(kept[name], dict):
+            config[name] = section = _known(section, kept[name])
+            if isinstance(section.get("init_args"), dict):
+                section["init_args"] = _known(section["init_args"], kept[name]["init_args"] or {})
+    precision = (config.get("trainer") or {}).get("precision")
+    if precision == fastest_precision():
+        config["trainer"]["precision"] = kept["trainer"].get("precision")
+    return config == kept
+
+
+def _known(options: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in kept}
 
 
 def _unwritable(path: Path, reason: str | None) -> RunError:

@@ -102,16 +102,19 @@ class Subject:
 
     def pictures(self, indices: Tensor) -> Tensor:
         """The images at places (n,) int64 of the split as the network sees them, (n, 3, S, S) uint8 on its device."""
+        once, order = indices.unique(
+            return_inverse=True
+        )  # a small split has the same sample among the best and the worst
         wanted = torch.full((self.num_samples,), -1)
-        wanted[indices] = torch.arange(len(indices))
+        wanted[once] = torch.arange(len(once))
         size = self.task.image_size
-        images = torch.empty(len(indices), 3, size, size, dtype=torch.uint8, device=self.task.device)
+        images = torch.empty(len(once), 3, size, size, dtype=torch.uint8, device=self.task.device)
         for batch in self.data.batches_in_order(self.split, self.task.device):
             places = wanted[batch.indices.cpu()]
             here = (places >= 0).nonzero()[:, 0]
             if len(here):
                 images[places[here].to(images.device)] = batch.images[here.to(images.device)]
-        return images
+        return images[order.to(images.device)]
 
     def some(self, most: int) -> Tensor:
         """Places of at most so many samples, drawn by the seed, ascending, (n,) int64."""
