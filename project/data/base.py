@@ -106,7 +106,7 @@ class ImageDataModule(LightningDataModule):
         self.resident_gib = resident_gib
         self.num_workers = min(num_cpus(), 8) if num_workers is None else num_workers
         self.skip_bad = on_bad_image == "skip"
-        self.cache_dir = Path(cache_dir) if cache_dir else default_cache_dir()
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.predict = predict
         self.seed = seed
         self._stores: dict[Split, Store] = {}

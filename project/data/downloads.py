@@ -38,7 +38,7 @@ class DownloadedImages(ImageDataModule, ABC):
 
     def __init__(self, root: str = "data", **options: Any) -> None:
         super().__init__(**options)
-        self.root = root
+        self.root = str(Path(root).expanduser())
 
     @abstractmethod
     def read(self, train: bool) -> VisionDataset:

@@ -83,7 +83,10 @@ class TrainingOrder:
         """The views of each batch of the current epoch, (B,) int64, from batch `start` on."""
         # processes take turns, so that the repetitions of a sample meet in different ones
         for batch in np.array_split(self._views(), self.num_batches)[start:]:
-            yield batch[self.rank :: self.world_size]
+            mine = batch[self.rank :: self.world_size]
+            if self.repeats > 1:  # neighbours are mixed with each other, and are to be of different samples
+                mine = np.concatenate([mine[first :: self.repeats] for first in range(self.repeats)])
+            yield mine
 
     def _views(self) -> np.ndarray:
         """The epoch in order, (length,) int64."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from project.data.images import load_square, to_rgb, to_square
 from project.data.progress import track
 from project.data.samples import Samples
+from project.data.unfinished import unfinished
 from project.errors import DataError
 
 _FORMAT = 1  # of the cached files: raise it when decoding gives other pixels
@@ -61,17 +62,41 @@ def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool, cr
         squares = [to_square(to_rgb(Image.fromarray(image)), size, crop) for image in samples.images]
         return Store(torch.from_numpy(np.stack(squares)), labels, [])
     cached = cache_dir / f"{_key(samples, size, skip_bad, crop)}.npy"
-    if not cached.exists():
+    kept = _read(cached, (len(samples), size, size, 3))
+    if kept is None:
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
             _decode_to(cached, samples, size, skip_bad, crop)
+            kept = _read(cached, (len(samples), size, size, 3))
         except OSError as error:
             print(f"decoded images are not kept: {cache_dir} cannot be written ({error.strerror or error})")
-            images = np.empty((len(samples), size, size, 3), np.uint8)
-            return _without_bad(images, labels, _decode_into(images, samples, skip_bad, crop))
-    # copy-on-write: torch wants a writable buffer, and nothing reaches the file
-    images = np.load(cached, mmap_mode="c")
-    return _without_bad(images, labels, json.loads(cached.with_suffix(".json").read_text()))
+    if kept is None:
+        images = np.empty((len(samples), size, size, 3), np.uint8)
+        return _without_bad(images, labels, _decode_into(images, samples, skip_bad, crop))
+    images, bad = kept
+    return _without_bad(images, labels, _still_bad(images, samples, bad, crop))
+
+
+def _read(cached: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, dict[str, str]] | None:
+    """What is kept, and what could not be read then; None where it is absent, cut off, or half of it is deleted."""
+    try:
+        # copy-on-write: torch wants a writable buffer, and nothing reaches the file
+        images = np.load(cached, mmap_mode="c")
+        bad = json.loads(cached.with_suffix(".json").read_text())
+    except (OSError, ValueError, EOFError):
+        return None
+    return (images, bad) if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _still_bad(images: np.ndarray, samples: Samples, bad: dict[str, str], crop: float) -> dict[str, str]:
+    """Those that cannot be read now either: a permission or a network disk may have been the reason."""
+    still = {}
+    for index in bad:
+        try:
+            images[int(index)] = load_square(samples.images[int(index)], images.shape[1], crop)
+        except DataError as error:
+            still[index] = str(error)
+    return still
 
 
 def _key(samples: Samples, size: int, skip_bad: bool, crop: float) -> str:
@@ -84,7 +109,7 @@ def _key(samples: Samples, size: int, skip_bad: bool, crop: float) -> str:
 
 def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool, crop: float) -> None:
     _remove_leftovers(target.parent)
-    name = str(target.with_name(f".{target.stem}.{os.getpid()}.tmp"))
+    name = str(unfinished(target))
     try:
         images = np.lib.format.open_memmap(name, "w+", np.uint8, (len(samples), size, size, 3))
         if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a SIGBUS at some later pixel

@@ -58,6 +58,8 @@ class CRD(nn.Module):
         super().__init__()
         self.num_samples, self.negatives = num_samples, negatives
         self.temperature, self.momentum = temperature, momentum
+        self.remembers = True
+        """Whether the memories change, as they should once for each batch."""
         self.student_projector = nn.Linear(num_student_features, size)
         self.teacher_projector = nn.Linear(num_teacher_features, size)
         for name in ("student_memory", "teacher_memory"):
@@ -90,8 +92,9 @@ class CRD(nn.Module):
             positive = (embeddings * memory[indices].to(embeddings)).sum(1) / self.temperature
             negative = embeddings @ memory[drawn].to(embeddings).T / self.temperature
             loss = loss + self._contrast(way, positive, negative, kept)
-        self._remember(self.student_memory, indices, student)
-        self._remember(self.teacher_memory, indices, teacher)
+        if self.remembers:
+            self._remember(self.student_memory, indices, student)
+            self._remember(self.teacher_memory, indices, teacher)
         return loss
 
     def _embed(self, projector: nn.Linear, features: Tensor) -> Tensor:

@@ -12,11 +12,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import torch
+from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from torch import Tensor
 
 from project.data.captions.base import CaptionDataModule
 from project.data.captions.features import write_features
 from project.data.samples import Split
+from project.data.store import file_state
 from project.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,17 +36,21 @@ def keep_features(task: Captioner, data: CaptionDataModule) -> None:
         data: what it is trained on.
 
     Raises:
-        ConfigError: the encoder learns.
+        ConfigError: the encoder learns, or captions are an ensemble's, whose other members would have their own features.
     """
+    if task.search.decoding.ensemble:
+        raise ConfigError(
+            "data.cache_features: the other networks of model.decoding.ensemble want images; give one of both"
+        )
     encoder = task.network.encoder
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         raise ConfigError("data.cache_features: the network that sees learns, too; freeze it with "
                           "--model.fine_tuning.frozen all, or set it to false")  # fmt: skip
     for split in ("train", "val"):
         path = data.cache_dir / f"features-{_key(task, data, split)}.npy"
-        if task.trainer.local_rank == 0:  # of each machine, whose folder may be its own
-            write_features(path, len(data.splits[split]), partial(_grids, task, data, split))
-        task.trainer.strategy.barrier("features")
+        with _InfiniteBarrier():  # computing them may take longer than processes wait for each other
+            if task.trainer.local_rank == 0:  # of each machine, whose folder may be its own
+                write_features(path, len(data.splits[split]), partial(_grids, task, data, split))
         data.use_features(split, path)
 
 
@@ -52,6 +58,9 @@ def _key(task: Captioner, data: CaptionDataModule, split: Split) -> str:
     names = ("image_size", "center_crop", "backbone", "backbone_options", "mean", "std")
     facts = [data.splits[split].fingerprint(), data.train_size, str(task.trainer.precision)]
     digest = sha256(json.dumps([*facts, *(task.hparams[name] for name in names)]).encode())
+    if not data.splits[split].in_memory:  # a file that was changed has other pixels
+        for path in data.splits[split].images:
+            digest.update(repr(file_state(path)).encode())
     for tensor in task.network.encoder.state_dict().values():
         digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:32]

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from project.data.captions.base import CaptionDataModule
 from project.data.captions.vocabulary import PAD, Vocabulary
 from project.data.progress import track
 from project.data.store import file_state
+from project.data.unfinished import unfinished
 from project.decoding import Hypotheses
 from project.errors import DataError
 from project.metrics.captions import ROUGEL
@@ -83,9 +85,9 @@ def teacher_sequences(task: Task, teacher: CaptionTeacher, asked: Sequences, dat
     """
     path = data.cache_dir / f"sequences-{_key(task, teacher, asked, data)}.npy"
     shape = len(data.splits["train"]), asked.max_words + 1
-    if task.trainer.local_rank == 0 and _read(path, shape) is None:  # of each machine, whose folder may be its own
-        _write(path, _found(task, teacher, asked, data))
-    task.trainer.strategy.barrier("sequences")
+    with _InfiniteBarrier():  # the searching may take longer than processes wait for each other
+        if task.trainer.local_rank == 0 and _read(path, shape) is None:  # of each machine, whose folder may be its own
+            _write(path, _found(task, teacher, asked, data))
     tokens = _read(path, shape)
     assert tokens is not None, "written a moment ago"
     rank_zero_info(f"teacher: its captions of {len(tokens)} training images are in {path}")
@@ -170,7 +172,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 def _write(path: Path, tokens: np.ndarray) -> None:
     """Under another name first, so that the file is either whole or absent."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

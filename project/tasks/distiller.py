@@ -6,7 +6,8 @@ Shapes: B images of S × S pixels, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
+from project.losses.crd import CRD
 from project.losses.distillation import LOSSES, DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
 from project.metrics.sums import WeightedMean
 from project.runs.loggers import record_costs
@@ -249,11 +251,25 @@ class Distiller(Classifier, Student):
 
     # ---- training and evaluation
 
+    @contextmanager
+    def passing_again(self) -> Iterator[None]:
+        """See `Task`; nor is it added to what losses remember."""
+        memories = [module for module in self.modules() if isinstance(module, CRD)]
+        for memory in memories:
+            memory.remembers = False
+        try:
+            with super().passing_again():
+                yield
+        finally:
+            for memory in memories:
+                memory.remembers = True
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy with the labels and the losses of the teacher, weighted."""
         # first: its layers take turns in memory that the student then fills; after it they cost a third more on a CPU
         teacher, found = self._ask(batch)
-        self._rows = [self._rows[0] + found, self._rows[1] + len(batch.labels)]
+        if not self._second_pass:
+            self._rows = [self._rows[0] + found, self._rows[1] + len(batch.labels)]
         student = self._student(batch.images)
         logits = self._losses.student_logits(student)
         epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)

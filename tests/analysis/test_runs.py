@@ -278,6 +278,7 @@ def test_the_newest_is_the_one_that_was_started_last_and_finished(tmp_path):
     make(tmp_path, "a/version_0", time="2026-03-01T00:00:00+00:00")
     make(tmp_path, "b/version_0", time="2026-02-01T00:00:00+00:00")
     make(tmp_path, "c/version_0", time="2026-04-01T00:00:00+00:00", status="failed")
+    (make(tmp_path, "e/version_0") / "provenance.json").unlink()  # nobody knows when
     (make(tmp_path, "d/version_0", time="2026-05-01T00:00:00+00:00") / "checkpoints/best.ckpt").unlink()
     runs = load_runs(tmp_path)
     assert runs.newest("Classifier") == tmp_path / "a/version_0"

@@ -186,6 +186,8 @@ def test_the_recovery_checkpoint_is_written_by_the_clock(run, images, fit_option
     [
         ("--trainer.accumulate_grad_batches", 3),
         ("--trainer.val_check_interval", 4),
+        # the only validation is due after the second batch of the second epoch, that of step 5
+        ("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", 6, "--data.batch_size", 12),
         ("--trainer.check_val_every_n_epoch", 2),
         ("--trainer.gradient_clip_val", 0.1, "--trainer.log_every_n_steps", 1),
     ],

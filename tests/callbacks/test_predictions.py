@@ -25,7 +25,7 @@ def label(index: int) -> dict:
 
 
 def trainer(rank: int, world_size: int) -> SimpleNamespace:
-    strategy = SimpleNamespace(barrier=lambda name: None)
+    strategy = SimpleNamespace(barrier=lambda name: None, broadcast=lambda value: value)
     return SimpleNamespace(
         global_rank=rank, world_size=world_size, is_global_zero=rank == 0, strategy=strategy, received_sigterm=False
     )

@@ -163,6 +163,15 @@ def test_repetitions_of_a_sample_share_a_batch_and_no_process_where_there_are_en
     assert len(ranks[0]) == 10
 
 
+@pytest.mark.parametrize(("world_size", "repeats"), [(1, 4), (2, 4), (1, 3), (3, 4)])
+def test_neighbours_that_are_mixed_are_of_different_samples(world_size, repeats):
+    """MixUp and CutMix take the neighbour for the partner, and the last one for the first's."""
+    for rank in range(world_size):
+        for batch in TrainingOrder(240, 24 // world_size, 0, rank, world_size, repeats=repeats).batches():
+            samples = index_of(batch)
+            assert (samples != np.roll(samples, 1)).all()
+
+
 def test_a_repeated_epoch_has_as_many_views_as_samples_and_later_ones_other_samples():
     epochs = []
     for epoch in range(40):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -151,6 +152,42 @@ def test_skipped_files_leave_the_others_with_their_labels(samples, cache):
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
     with pytest.raises(DataError):
         build_store(samples, SIZE, cache, False)
+
+
+def test_what_could_not_be_read_for_a_while_comes_back(samples, cache, monkeypatch):
+    """A permission changes neither the size nor the time of a file."""
+    forbidden, opened = str(samples.images[2]), Image.open
+
+    def open_others(path, *more):
+        if str(path) == forbidden:
+            raise PermissionError(errno.EACCES, "Permission denied", forbidden)
+        return opened(path, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", open_others)
+        store = build_store(samples, SIZE, cache, True)
+    assert_holds(store, samples, [0, 1, 3, 4, 5])
+    assert "Permission denied" in store.skipped[0]
+    again = build_store(samples, SIZE, cache, True)
+    assert_holds(again, samples, list(range(6)))
+    assert again.skipped == []
+    assert len(list(cache.glob("*.npy"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut off", "of nothing", "without its list", "with half a list"])
+def test_a_damaged_cache_is_made_again(samples, cache, damage):
+    build_store(samples, SIZE, cache, False)
+    (array,) = cache.glob("*.npy")
+    if damage == "cut off":
+        os.truncate(array, array.stat().st_size // 2)
+    elif damage == "of nothing":
+        array.write_bytes(b"")
+    elif damage == "without its list":
+        array.with_suffix(".json").unlink()
+    else:
+        array.with_suffix(".json").write_text("{")
+    assert_holds(build_store(samples, SIZE, cache, False), samples, list(range(6)))
+    assert np.load(array).shape == (6, SIZE, SIZE, 3)
 
 
 def test_nothing_but_bad_files_is_an_error_even_if_they_may_be_skipped(samples, cache):

@@ -154,3 +154,13 @@ def test_it_learns_to_tell_images_apart():
         optimizer.step()
         values.append(value.item())
     assert values[-1] < 0.5 * values[0]
+
+
+def test_a_pass_that_is_no_new_batch_leaves_the_memories_alone():
+    loss, first = crd(), batch([0, 1, 5])
+    loss(*first)
+    memories = loss.student_memory.clone(), loss.teacher_memory.clone()
+    loss.remembers = False
+    loss(*batch([0, 1, 5], seed=3))
+    assert torch.equal(loss.student_memory, memories[0])
+    assert torch.equal(loss.teacher_memory, memories[1])

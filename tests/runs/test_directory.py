@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import errno
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +123,51 @@ def test_unfinished_is_the_newest_of_the_same_configuration_with_something_to_go
     assert find_unfinished(config, tmp_path, "r") is None
 
 
+def test_a_job_goes_on_on_another_machine_and_after_an_update(tmp_path, monkeypatch):
+    """Where another precision is the default, and there are options that there were not."""
+    kept = {
+        "seed": 1,
+        "model": {"class_path": "C", "init_args": {"width": {"a": 1}}},
+        "trainer": {"precision": "16-mixed"},
+    }
+    run = make(tmp_path, kept, status="interrupted")
+    now = copy.deepcopy(kept) | {"lookahead": {"decay": 0.0}}
+    now["model"]["init_args"]["new"] = now["trainer"]["new"] = None
+    now["trainer"]["precision"] = "bf16-mixed"
+    monkeypatch.setattr("project.runs.directory.fastest_precision", lambda: "bf16-mixed")
+    assert find_unfinished(now, tmp_path, "r") == run.checkpoints / "last.ckpt"
+    assert now["trainer"]["precision"] == "bf16-mixed", "what is asked is not changed"
+    monkeypatch.setattr("project.runs.directory.fastest_precision", lambda: "32-true")
+    assert find_unfinished(now, tmp_path, "r") is None, "this one was asked for"
+    now["trainer"]["precision"] = "16-mixed"
+    for name, value in (("width", {"a": 1, "b": 2}), ("width", {"a": 2})):
+        other = copy.deepcopy(now)
+        other["model"]["init_args"][name] = value
+        assert find_unfinished(other, tmp_path, "r") is None
+    assert find_unfinished(now, tmp_path, "r") is not None
+
+
+@pytest.mark.parametrize("text", [None, "a: [", "\tx"])
+def test_a_run_whose_configuration_is_damaged_is_none_of_ours(tmp_path, text):
+    run = make(tmp_path, {"a": 1}, status="interrupted")
+    (run.path / "config.yaml").unlink() if text is None else (run.path / "config.yaml").write_text(text)
+    assert find_unfinished({"a": 1}, tmp_path, "r") is None
+    with pytest.raises(RunError, match=r"config\.yaml: cannot be read"):
+        run.read_config()
+
+
+def test_a_configuration_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch):
+    run = make(tmp_path, {"a": 1})
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("project.runs.directory.write_atomically", full)
+    with pytest.raises(OSError, match="No space"):
+        run.write_config("a: 2\n")
+    assert run.read_config() == {"a": 1}
+
+
 @pytest.mark.parametrize(("text", "finished"), [('{"status": "finished"}', True), ('{"status"', False), ("{}", False)])
 def test_a_damaged_status_is_not_finished(tmp_path, text, finished):
     run = make(tmp_path)
@@ -134,8 +181,11 @@ def test_each_different_configuration_is_kept(tmp_path):
     for value in (1, 2, 3):
         run.write_config(yaml.safe_dump({"a": value}))
     assert run.read_config() == {"a": 3}
-    kept = {path.name: yaml.safe_load(path.read_text()) for path in run.path.glob("config.before_resume_*")}
-    assert kept == {"config.before_resume_0.yaml": {"a": 1}, "config.before_resume_1.yaml": {"a": 2}}
+    kept = lambda: {p.name: yaml.safe_load(p.read_text()) for p in run.path.glob("config.before_resume_*")}  # noqa: E731
+    assert kept() == {"config.before_resume_0.yaml": {"a": 1}, "config.before_resume_1.yaml": {"a": 2}}
+    (run.path / "config.before_resume_0.yaml").unlink()
+    run.write_config(yaml.safe_dump({"a": 4}))
+    assert kept() == {"config.before_resume_0.yaml": {"a": 3}, "config.before_resume_1.yaml": {"a": 2}}
 
 
 def test_leftovers_of_a_killed_process_are_removed_from_the_run_and_its_checkpoints(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import yaml
@@ -39,6 +40,20 @@ def test_the_same_recipe_twice_makes_no_difference(compare, images, tmp_path):
     assert len(list((tmp_path / "runs" / "compare").glob("*/version_*"))) == 4
     compare("a.yaml", "b.yaml", "--seeds", "2", "--b", "--ema.decay 0.5", "--", "--data.root", str(images))
     assert len(list((tmp_path / "runs" / "compare").glob("*/version_*"))) == 6
+
+
+def test_a_configuration_that_another_names_counts_too(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    from compare import texts
+
+    teacher, student = tmp_path / "teacher.yaml", tmp_path / "student.yaml"
+    teacher.write_text("seed: 1\n")
+    student.write_text(f"model:\n  teacher: {teacher}\n")
+    before = texts(["--config", str(student), "--model.optimizer.lr", "0.1"])
+    assert before == student.read_text() + teacher.read_text()
+    teacher.write_text("seed: 2\n")
+    assert texts(["--config", str(student)]) != before
+    assert texts(["--data.root", "absent.yaml"]) == ""
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,6 +49,37 @@ def test_they_are_found_again_and_those_of_another_network_are_not(fit, tmp_path
     assert all(torch.equal(again[name], value) for name, value in first.items())
     fit("other", "--data.cache_features", True, "--seed", 1)
     assert len(kept()) == 4
+
+
+def test_those_of_an_image_that_was_changed_are_not_found(run, captioned, caption_options, tmp_path):
+    """In place, so that size and captions stay; a file without compression keeps its size."""
+    drawings = Path(shutil.copytree(captioned, tmp_path / "drawings"))
+    options = (
+        *FROZEN,
+        "--data.cache_dir",
+        tmp_path / "cache",
+        "--data.cache_features",
+        True,
+        "--trainer.max_epochs",
+        1,
+    )
+    assert run(*caption_options(drawings, tmp_path / "runs", *options)) == 0
+    before = set((tmp_path / "cache").glob("features-*.npy"))
+    for path in drawings.glob("*.png"):
+        os.utime(path, (1, 1))
+    assert run(*caption_options(drawings, tmp_path / "runs", *options)) == 0
+    assert len(set((tmp_path / "cache").glob("features-*.npy")) - before) == 2
+
+
+def test_an_ensemble_wants_images(fails, run, captioned, caption_options, tmp_path):
+    assert run(*caption_options(captioned, tmp_path / "other", "--trainer.max_epochs", 1)) == 0
+    other = tmp_path / "other" / "c" / "version_0" / "checkpoints" / "last.ckpt"
+    options = (*FROZEN, "--data.cache_features", True, "--model.decoding.ensemble", f"[{other}]")
+    line = fails(*caption_options(captioned, tmp_path / "runs", *options))
+    assert (
+        line
+        == "error: data.cache_features: the other networks of model.decoding.ensemble want images; give one of both"
+    )
 
 
 def test_a_network_that_learns_is_refused(fails, captioned, caption_options, tmp_path):

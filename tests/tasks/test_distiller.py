@@ -12,6 +12,7 @@ from torch import Tensor
 
 from project.data.batch import Batch, Mixed
 from project.errors import CheckpointError, ConfigError
+from project.losses.crd import CRD
 from project.losses.distillation import LOSSES, LossTerm
 from project.tasks import Classifier, Distiller
 from project.tasks.teacher import Teacher
@@ -331,3 +332,17 @@ def test_without_its_teacher_a_simkd_student_refuses_to_answer():
     task = Distiller(teacher="x", losses=[LossTerm("simkd")], **SMALL)
     with pytest.raises(CheckpointError, match=r"^model\.losses: with simkd the student answers through the teacher's"):
         task.predict([np.zeros((SIZE, SIZE, 3), np.uint8)])
+
+
+def test_the_second_pass_of_sam_is_neither_counted_nor_remembered():
+    task, data = distiller(losses=[LossTerm("crd", options={"size": 4, "negatives": 8})]), batch()
+    task.train()
+    task.training_step(data, 0)
+    (memory,) = (module for module in task.modules() if isinstance(module, CRD))
+    before = memory.student_memory.clone(), list(task._rows)
+    with task.passing_again():
+        task.training_step(data, 0)
+    assert torch.equal(memory.student_memory, before[0])
+    assert task._rows == before[1]
+    task.training_step(data, 1)
+    assert not torch.equal(memory.student_memory, before[0])

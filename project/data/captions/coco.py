@@ -53,8 +53,19 @@ class COCOCaptions(CaptionDataModule):
                 raise ConfigError(f"data.{split}_images: is of no use without data.{split}_annotations; give both")
 
     def load_splits(self) -> dict[Split, CaptionedSamples]:
-        """One of each file."""
-        return {split: _read(split, *file) for split, file in self.files.items()}
+        """One of each file.
+
+        Raises:
+            DataError: an image is in two of them, and would be trained on and tested.
+        """
+        splits = {split: _read(split, *file) for split, file in self.files.items()}
+        first: dict[Any, Split] = {}
+        for split, samples in splits.items():
+            for path in samples.images:
+                if first.setdefault(path, split) != split:
+                    raise DataError(f"data.{split}_annotations: {path} is among those of {first[path]}, too; list each image "
+                                    "in one file")  # fmt: skip
+        return splits
 
 
 def _read(split: Split, prefix: str, annotations: str, images: str) -> CaptionedSamples:

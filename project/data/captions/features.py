@@ -16,6 +16,7 @@ from torch import Tensor
 from project.data.batch import Batch
 from project.data.loaders import Loader
 from project.data.order import EvaluationOrder, TrainingOrder, index_of
+from project.data.unfinished import unfinished
 from project.errors import DataError
 
 
@@ -35,7 +36,7 @@ def write_features(path: Path, count: int, features: Callable[[], Iterator[Tenso
     """
     if _is_whole(path, count):
         return
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         target, done = None, 0

@@ -17,6 +17,7 @@ from PIL import Image
 
 from project.data.progress import track
 from project.data.store import num_cpus
+from project.data.unfinished import unfinished
 
 _FORMAT = 1  # of the cached pixels: raise it when rendering gives others
 
@@ -85,13 +86,13 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 def _write(path: Path, images: np.ndarray) -> None:
     """Under another name first, so that the file is either whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+    temporary = unfinished(path)
     try:
-        with open(unfinished, "wb") as file:
+        with open(temporary, "wb") as file:
             np.save(file, images)
-        os.replace(unfinished, path)
+        os.replace(temporary, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _render_all(sequences: list[str], size: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from project.tasks import Classifier
 
 
 def test_pictures_are_those_of_the_places(subject):
-    places = torch.tensor([4, 0, 3])
+    places = torch.tensor([4, 0, 3, 0, 4])  # of a small split the best are among the worst
     pictures = subject.pictures(places)
     for picture, place in zip(pictures, places.tolist(), strict=True):
         expected = load_square(subject.data.splits["test"].images[place], 12, 1.0)

@@ -59,6 +59,15 @@ def test_files_may_share_a_folder_and_testing_has_its_own(write):
     assert {Path(path).parent.name for part in data.splits.values() for path in part.images} == {"train"}
 
 
+def test_no_image_is_trained_on_and_tested(write):
+    (train, images), (test, _) = write("train", coco_file(0, 3)), write("test", coco_file(2, 2))
+    data = COCOCaptions(train, images, test_annotations=test)
+    with pytest.raises(
+        DataError, match=r"data.test_annotations: .*2\.jpg is among those of train, too; list each image"
+    ):
+        data.splits  # noqa: B018  reads them
+
+
 def test_without_a_file_validation_is_held_out(write):
     data = COCOCaptions(*write("train", coco_file(0, 20)))
     assert {split: len(part) for split, part in data.splits.items()} == {"train": 18, "val": 2}
