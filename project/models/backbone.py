@@ -5,7 +5,8 @@ Shapes: B images, C channels, h × w the size of a feature map, D pooled feature
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,16 @@ class Backbone(nn.Module):
         features = self.pool(last)
         return features, self.head(features)
 
+    def map_classifier(self, head: nn.Linear) -> nn.Module | None:
+        """What makes logits of `feature_maps`, (B, C, h, w), or nothing where a map does not hold all that they need.
+
+        Args:
+            head: this network's, or one like it.
+        """
+        kind = type(self)
+        chained = kind.as_map is Backbone.as_map and kind._classify is Backbone._classify  # other kinds give their own
+        return nn.Sequential(self.pool, head) if chained else None
+
     @torch.no_grad()
     def stage_shapes(self, image_size: int) -> dict[str, tuple[int, int, int]]:
         """(C, h, w) of every stage for square images of `image_size` pixels; found by running one."""
@@ -101,3 +112,37 @@ class Backbone(nn.Module):
         outputs = self.eval().forward_stages(weight.new_zeros(1, 3, image_size, image_size))
         self.train(was_training)
         return {name: (output.shape[1], output.shape[2], output.shape[3]) for name, output in outputs.items()}
+
+    def freeze_unused(self, image_size: int, outputs: Callable[[Tensor], Iterable[Tensor]]) -> None:
+        """Takes out of training what no output depends on: several processes would wait for its gradient.
+
+        It is read off the graph of one pass, since names do not tell: timm's networks, for one, have the weights of
+        their pooling among those of their trunk.
+
+        Args:
+            image_size: pixels of a side.
+            outputs: what of the network is used, computed from images (B, 3, S, S) float, normalised.
+        """
+        was_training = self.training
+        self.eval()
+        with torch.enable_grad():
+            used = _leaves(outputs(self.head.weight.new_zeros(1, 3, image_size, image_size)))
+        self.train(was_training)
+        for parameter in self.parameters():
+            if id(parameter) not in used:
+                parameter.requires_grad_(False)
+
+
+def _leaves(outputs: Iterable[Tensor]) -> set[int]:
+    """The ids of the tensors that backward would give a gradient."""
+    found: set[int] = set()
+    waiting: list[Any] = [output.grad_fn for output in outputs]
+    seen = {None}
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting.extend(earlier for earlier, _ in node.next_functions)
+            if hasattr(node, "variable"):
+                found.add(id(node.variable))
+    return found

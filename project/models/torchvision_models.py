@@ -115,10 +115,30 @@ class PerPosition(Backbone):
     def _classify(self, last: Tensor) -> tuple[Tensor, Tensor]:
         dropout, *average = self.pool
         kept = dropout(last)
-        logits = self.head(kept.permute(0, 2, 3, 1)).relu().mean((1, 2))
+        logits = _mean_over_positions(self.head, kept)
         for layer in average:
             kept = layer(kept)
         return kept, logits
+
+    def map_classifier(self, head: nn.Linear) -> nn.Module:
+        """See `Backbone`."""
+        return _PerPositionClassifier(self.pool[0], head)
+
+
+class _PerPositionClassifier(nn.Module):
+    def __init__(self, dropout: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, K)."""
+        return _mean_over_positions(self.head, self.dropout(x))
+
+
+def _mean_over_positions(head: nn.Linear, x: Tensor) -> Tensor:
+    """The mean of relu(head) over the positions of (B, C, h, w): (B, K)."""
+    return head(x.permute(0, 2, 3, 1)).relu().mean((1, 2))
 
 
 def _build(

@@ -159,14 +159,22 @@ class Distiller(Classifier, Student):
         num_samples = len(data["train"]) if "train" in data else None
         terms = [term for term in self.terms if fitting or term.name == "simkd"]
         self.distillation = DistillationLosses(terms, student, of_teacher, num_samples, teacher.head)
-        if not self.distillation.needs_classifier:
-            network.head.requires_grad_(False)  # several processes would wait for its gradients
+        if fitting and not self.distillation.needs_classifier:
+            network.freeze_unused(self.image_size, self._looked_at)
         augment = getattr(data_of(self.trainer), "augment", None)
         if augment is not None and augment.mixes and self.distillation.needs_labels:
             names = " and ".join(self.distillation.needs_labels)
             raise ConfigError(f"model.losses: {names} needs one label an image, and mixed images have two; set "
                               "data.augment.mixup and cutmix to 0")  # fmt: skip
         self._restore_losses()
+
+    def _looked_at(self, images: Tensor) -> list[Tensor]:
+        """What the losses see of the student's network, where they do not see its logits."""
+        network, losses = self.network, self._losses
+        # not by its own compiled function, whose graph is one node that depends on everything
+        maps, features, _ = type(network).forward_with_stages(network, images)
+        seen = [maps[name] for name in losses.needs_stages.student]
+        return [*seen, features] if losses.needs_student_features else seen
 
     def _restore_losses(self) -> None:
         if self.distillation is None or self._restored is None:

@@ -58,7 +58,7 @@ class Teacher:
 
     @property
     def head(self) -> torch.nn.Module | None:
-        """From the last map to the student's K logits."""
+        """From the last map to the student's K logits; several have none, and what needs more than the map has none."""
         if len(self.members) > 1:
             return None
         network, order = self.members[0].network, self._orders[0]
@@ -67,7 +67,7 @@ class Teacher:
             head.out_features = len(order)
             for parameter in head.parameters():
                 parameter.data = parameter[order]
-        return torch.nn.Sequential(network.pool, head)
+        return network.map_classifier(head)
 
     @property
     def recorded_accuracy(self) -> list[float | None]:

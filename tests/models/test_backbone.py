@@ -107,6 +107,61 @@ def test_networks_are_drawn_from_the_global_random_state(name):
     assert not torch.equal(drawn(1), drawn(2))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_map_has_a_classifier(name):
+    torch.manual_seed(0)
+    network = build_backbone(name, 7, 24).eval()
+    images = torch.randn(3, 3, 24, 24)
+    classifier = network.map_classifier(network.head)
+    torch.testing.assert_close(classifier(network.feature_maps(images)), network(images), rtol=0, atol=0)
+
+
+def test_who_makes_logits_in_another_way_has_no_classifier_of_maps_unless_it_says_so():
+    class Doubled(Backbone):
+        def _classify(self, last):
+            return self.pool(last), 2 * self.head(self.pool(last))
+
+    class Turned(Backbone):
+        def as_map(self, x):
+            return x.transpose(2, 3)
+
+    for kind in (Doubled, Turned):
+        network = kind({"same": nn.Identity()}, nn.Flatten(), 3, 4)
+        assert network.map_classifier(network.head) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "learning"),
+    [
+        ((), set()),
+        (("first",), {"first"}),
+        (("second",), {"first", "second"}),
+        (("first", "features"), {"first", "second", "pool"}),
+        (("logits",), {"first", "second", "pool", "head"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_what_no_output_depends_on_learns_no_more(wanted, learning, training):
+    stages = {"first": nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "second": nn.Conv2d(4, 4, 1)}
+    network = Backbone(stages, nn.Sequential(nn.Flatten(), nn.Linear(4 * 9, 5)), 5, 7).train(training)
+    network.stages["first"][0].bias.requires_grad_(False)  # by someone else, so it stays
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+
+    def outputs(images: torch.Tensor) -> list[torch.Tensor]:
+        maps, features, logits = network.forward_with_stages(images)
+        return [{**maps, "features": features, "logits": logits}[name] for name in wanted]
+
+    with torch.no_grad():
+        network.freeze_unused(3, outputs)
+    assert all(module.training is training for module in network.modules())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    names = {key.removeprefix("stages.") for key, p in network.named_parameters() if p.requires_grad}
+    assert {name.partition(".")[0] for name in names} == learning
+    assert "first.0.bias" not in names
+    assert {"first.0.weight", "first.1.weight", "first.1.bias"} <= names or not learning
+
+
 def test_options_reach_the_network():
     narrow, wide = (build_backbone("small_resnet", 3, 16, {"width": width}) for width in (4, 8))
     assert wide.num_features == 2 * narrow.num_features

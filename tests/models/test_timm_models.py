@@ -58,6 +58,7 @@ def test_a_network_is_timms(timm, name, stage, shape):
     assert network.feature_maps(images).dim() == 4
     assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in theirs.parameters())
     assert torch.equal(copy.deepcopy(network)(images), logits)
+    assert network.map_classifier(network.head) is None  # what timm does after its last map is no module by itself
 
 
 def test_weights_are_loaded_but_for_the_head_of_other_classes(timm, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -89,6 +91,31 @@ def test_vits_maps_are_those_of_the_image_and_not_of_the_class_token():
     assert maps.shape == (2, 3, 2, 2)
     assert torch.equal(maps[0, :, 0, 1], tokens[0, 2])
     assert torch.equal(maps[1, :, 1, 0], tokens[1, 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [
+        ("alexnet", 64), ("convnext_tiny", 32), ("mobilenet_v3_small", 32), ("resnet18", 32), ("squeezenet1_1", 32),
+        ("squeezenet1_0", 96), ("swin_t", 32), ("torchvision/vgg11", 32),
+    ],
+)  # fmt: skip
+def test_the_last_map_has_a_classifier(name, image_size):
+    torch.manual_seed(0)
+    network = build_backbone(name, 7, image_size).eval()
+    head = copy.deepcopy(network.head)
+    head.weight.data.mul_(2)
+    classifier = network.map_classifier(head)
+    images = torch.randn(3, 3, image_size, image_size)
+    with torch.no_grad():
+        maps = network.feature_maps(images)
+        network.head.weight.mul_(2)
+        torch.testing.assert_close(classifier(maps), network(images))
+
+
+def test_vits_last_map_has_no_classifier_since_the_class_token_is_not_in_it():
+    network = on_meta("vit_b_16", 32)
+    assert network.map_classifier(network.head) is None
 
 
 def test_options_are_those_of_torchvision():

@@ -191,6 +191,52 @@ def test_with_simkd_the_teachers_classifier_answers():
     assert both.network.head.weight.grad is not None
 
 
+@pytest.mark.parametrize("others", [[], [LossTerm("sp")], [LossTerm("rkd")], [LossTerm("kd")]], ids=str)
+@pytest.mark.parametrize(
+    ("backbone", "size"),
+    [("simple_cnn", 8), ("mobilenet_v3_small", 32), ("alexnet", 64), ("squeezenet1_1", 32), ("timm/convnext_atto", 32)],
+)
+def test_with_simkd_what_no_loss_looks_at_waits_for_no_gradient(backbone, size, others):
+    if backbone.startswith("timm/"):
+        pytest.importorskip("timm", reason="timm is optional")
+    network = {"backbone": backbone, "backbone_options": {}, "image_size": size}
+    task = distiller(classifier(1, image_size=size), losses=[LossTerm("simkd"), *others], **network)
+    images = torch.nn.functional.interpolate(batch(4).images, size)
+    task.training_step(batch(4)._replace(images=images), 0).backward()
+    assert [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None] == []
+    pool = [p for name, p in task.network.named_parameters() if name.startswith(("pool.", "stages.trunk.model.head."))]
+    looked_at = others in ([LossTerm("rkd")], [LossTerm("kd")])
+    assert all(p.requires_grad == looked_at for p in pool)
+    assert bool(pool) == (backbone != "squeezenet1_1")
+    assert all(p.requires_grad == (others == [LossTerm("kd")]) for p in task.network.head.parameters())
+
+
+def test_with_simkd_stages_after_the_one_that_is_compared_wait_for_no_gradient():
+    terms = [LossTerm("simkd", options={"student_stage": "stage1"})]
+    task = distiller(losses=terms)
+    task.training_step(batch(), 0).backward()
+    assert [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert not any(p.requires_grad for p in task.network.stages["stage2"].parameters())
+
+
+def test_a_compiled_student_hides_nothing_that_waits_for_no_gradient():
+    task = distiller(losses=[LossTerm("simkd")], backbone="simple_cnn", backbone_options={})
+    task.network.requires_grad_(True)
+    task.network.forward_with_stages = torch.compile(task.network.forward_with_stages, backend="aot_eager")
+    task._build_losses(task._teacher)
+    assert not any(p.requires_grad for p in task.network.pool.parameters())
+
+
+@pytest.mark.parametrize(("backbone", "size"), [("vit_b_16", 32), ("timm/resnet18", 32)])
+def test_simkd_is_refused_where_the_teachers_last_map_has_no_classifier(backbone, size):
+    if backbone.startswith("timm/"):
+        pytest.importorskip("timm", reason="timm is optional")
+    teacher = classifier(1, backbone=backbone, backbone_options={}, image_size=size)
+    message = r"^model\.losses\.simkd: needs a teacher's classifier, and there is none here; leave simkd out$"
+    with pytest.raises(ConfigError, match=message):
+        distiller(teacher, losses=[LossTerm("simkd")])
+
+
 # ---- what it is and is not
 
 

@@ -130,6 +130,14 @@ def test_the_head_reads_a_map_in_the_students_classes(names):
     assert torch.equal(task.network.head.weight, before)
 
 
+def test_the_head_of_squeezenet_reads_each_position():
+    task = member(names=["d", "b", "a", "x", "c"], size=32, backbone="squeezenet1_1", backbone_options={})
+    teacher = Teacher([task], NAMES)
+    found = teacher(images(size=32), ("block4",))
+    torch.testing.assert_close(teacher.head(found.stages["block4"]), found.logits)
+    assert not torch.allclose(task.network.head(found.features)[:, [2, 1, 4, 0]], found.logits)
+
+
 # ---- what they stay
 
 

@@ -93,6 +93,14 @@ class DistillationLosses(nn.Module):
         )
 
     @property
+    def needs_student_features(self) -> bool:
+        """Whether `forward` or `student_logits` looks at the student's pooled features."""
+        return any(
+            "student_features" in LOSSES[term.name].inputs or FEATURES in self._stages[name].student
+            for name, term in self.terms.items()
+        )
+
+    @property
     def needs_labels(self) -> tuple[str, ...]:
         """The terms that look at labels, one an image: with mixed images they cannot be used."""
         return tuple(name for name, term in self.terms.items() if "labels" in LOSSES[term.name].inputs)

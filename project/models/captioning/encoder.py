@@ -33,7 +33,7 @@ class ImageEncoder(nn.Module):
         network = build_backbone(backbone, 1, image_size, options)
         self.num_features, self.height, self.width = list(network.stage_shapes(image_size).values())[-1]
         self.note = network.note
-        # parameters without a gradient would keep several processes waiting for it
+        network.freeze_unused(image_size, lambda images: [network.feature_maps(images)])
         network.pool, network.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]  # nobody asks this one for logits
         self.network = network
 

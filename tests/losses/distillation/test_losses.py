@@ -211,6 +211,14 @@ def test_the_losses_that_look_at_the_teachers_pooled_features():
     assert losses(LossTerm("at", options={"student_stages": ["stem"], "teacher_stages": ["features"]})).needs_features
 
 
+def test_who_looks_at_the_students_pooled_features_is_known():
+    assert not losses("kd", "simkd", "sp", "at").needs_student_features
+    assert losses("simkd", "rkd").needs_student_features
+    assert losses("crd").needs_student_features
+    assert losses(LossTerm("sp", options={"student_stage": "features"})).needs_student_features
+    assert not losses(LossTerm("sp", options={"teacher_stage": "features"})).needs_student_features
+
+
 def test_the_terms_that_look_at_labels():
     assert losses("kd", "dkd", "rkd", "crd", "dkd").needs_labels == ("dkd", "crd", "dkd_2")
 

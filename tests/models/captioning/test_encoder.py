@@ -15,6 +15,7 @@ BACKBONES = [
     ("resnet8x4", 16, {}),
     ("mobilenetv2", 32, {}),
     ("resnet18", 32, {}),
+    ("mobilenet_v3_small", 64, {}),
     ("vit_b_16", 32, {}),
 ]
 
@@ -45,6 +46,29 @@ def test_there_is_no_parameter_without_a_gradient(name, size, options):
     grid, _ = encoder(torch.randn(4, 3, size, size))
     (grid * torch.randn_like(grid)).sum().backward()
     assert [key for key, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "unused"),
+    [
+        ("resnet18", {}, None),
+        ("convnext_atto", {}, "head.norm"),
+        ("mobilenetv3_small_050", {}, "conv_head"),
+        ("vit_tiny_patch16_224", {}, None),
+        ("vit_tiny_patch16_224", {"global_pool": "avg"}, "fc_norm"),
+    ],
+    ids=str,
+)
+def test_what_timm_does_after_its_last_map_does_not_learn(name, options, unused):
+    pytest.importorskip("timm", reason="timm is optional")
+    encoder = ImageEncoder(f"timm/{name}", 64, options).train()
+    grid, _ = encoder(torch.randn(4, 3, 64, 64))
+    (grid * torch.randn_like(grid)).sum().backward()
+    learning = {key: parameter.grad for key, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert [key for key, gradient in learning.items() if gradient is None] == []
+    frozen = [key for key, parameter in encoder.named_parameters() if not parameter.requires_grad]
+    assert bool(frozen) == (unused is not None)
+    assert unused is None or any(unused in key for key in frozen)
 
 
 def test_a_mistake_in_the_backbone_is_a_config_error():
