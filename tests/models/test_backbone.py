@@ -139,7 +139,7 @@ def test_who_makes_logits_in_another_way_has_no_classifier_of_maps_unless_it_say
         (("first", "features"), {"first", "second", "pool"}),
         (("logits",), {"first", "second", "pool", "head"}),
     ],
-    ids=str,
+    ids=lambda value: "+".join(sorted(value)) if isinstance(value, (set, tuple)) else str(value),
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_what_no_output_depends_on_learns_no_more(wanted, learning, training):
