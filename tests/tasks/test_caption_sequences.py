@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,11 +54,7 @@ def captioner(vocabulary: list[str], seed: int = 0) -> Captioner:
 
 def student(data: KarpathyCaptions, rank: int = 0) -> SimpleNamespace:
     """All that is asked of the task that learns."""
-    barriers: list[str] = []
-    strategy = SimpleNamespace(barrier=barriers.append)
-    trainer = SimpleNamespace(
-        local_rank=rank, strategy=strategy, precision_plugin=Precision(), precision="32-true", barriers=barriers
-    )
+    trainer = SimpleNamespace(local_rank=rank, precision_plugin=Precision(), precision="32-true")
     return SimpleNamespace(trainer=trainer, device=torch.device("cpu"), hparams={"vocabulary": data.vocabulary})
 
 
@@ -166,6 +163,14 @@ def test_files_that_cannot_be_read_have_none(captioned, tmp_path):
 
 
 def test_they_are_found_once(data, tmp_path, monkeypatch):
+    found_by_others: list[int] = []
+
+    @contextmanager
+    def barrier():
+        yield
+        found_by_others.append(len(files(tmp_path / "cache")))
+
+    monkeypatch.setattr("project.tasks.caption_sequences._InfiniteBarrier", barrier)
     teacher = CaptionTeacher([captioner(data.vocabulary)], data.vocabulary)
     first = rows(teacher_sequences(student(data), teacher, BEST, data), 24)
     kept = files(tmp_path / "cache")
@@ -174,8 +179,8 @@ def test_they_are_found_once(data, tmp_path, monkeypatch):
     again = student(data)
     assert rows(teacher_sequences(again, teacher, BEST, data), 24) == first
     assert files(tmp_path / "cache") == kept
-    assert again.trainer.barriers == ["sequences"]
     assert rows(teacher_sequences(student(data, rank=1), teacher, BEST, data), 24) == first
+    assert found_by_others == [1, 1, 1]
 
 
 def test_another_question_has_another_answer(captioned, data, tmp_path):
