@@ -164,7 +164,7 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def begin(root: Path, name: str) -> None:
-    tracker = MLflow()
+    tracker = MLflow(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")  # other tests' lies in the environment
     tracker.join(RunDirectory.create(root, name))
     assert tracker.experiment
 
