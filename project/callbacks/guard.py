@@ -83,7 +83,7 @@ class Guard(Callback):
         if trainer.global_step != self._window:
             self._window = trainer.global_step
             self._batches.clear()
-            # read anew, since a module may have put another tensor there; walking over all modules takes longer than a step
+            # read anew, since a module may have put another tensor there; a walk over all modules at each step is slow
             self._buffers = [buffer for owner, name in self._places if (buffer := owner[name]) is not None]
             if [copy.shape for copy in self._copies] != [buffer.shape for buffer in self._buffers]:
                 self._copies = [torch.empty_like(buffer) for buffer in self._buffers]

@@ -193,6 +193,8 @@ def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
         kept = run.read_config()
     except RunError:
         return False
+    if not isinstance(kept, dict) or not isinstance(kept.get("trainer", {}), dict):
+        return False
     config = _known(config, kept)
     for name, section in config.items():
         if isinstance(section, dict) and isinstance(kept[name], dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from argparse import Namespace
@@ -70,9 +69,11 @@ class MLflow(MLFlowLogger):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Of several runs that start at once one makes the tables and the experiment; servers see to it themselves."""
-        if self._place is None:
+        if self._place is None or os.name != "posix":
             yield
             return
+        import fcntl
+
         self._place.mkdir(parents=True, exist_ok=True)
         with open(self._place / "lock", "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

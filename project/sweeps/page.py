@@ -50,9 +50,9 @@ def trials_table(sweep: Sweep) -> pd.DataFrame:
 
 
 def _seconds(sweep: Sweep, folder: str, trial: FrozenTrial) -> float | None:
-    if (
-        trial.duration is None or trial.datetime_start is None or "folder" in trial.user_attrs
-    ):  # nobody knows how long the part before its end took
+    if trial.duration is None or trial.datetime_start is None:
+        return None
+    if "folder" in trial.user_attrs:  # gone on with: nobody knows how long the part before took
         return None
     run = sweep.run_of(folder)
     if not run or not run.finished:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from project import models
-from project.callbacks.guard import GuardOptions
+from project.callbacks.guard import Guard, GuardOptions
 from project.errors import ConfigError
 from project.models import Backbone
 from project.runs.checkpoints import read_checkpoint
+from project.tasks import Classifier
 
 WHITE = 1.9  # normalised, all channels of a white image are above it
 
@@ -183,3 +185,19 @@ def test_a_captioner_is_guarded_too(run, captioned, caption_options, tmp_path, c
 def test_a_negative_budget_is_refused():
     with pytest.raises(ConfigError, match=r"^guard\.skip: must be at least 0; got -1$"):
         GuardOptions(-1)
+
+
+def test_a_buffer_that_a_module_replaced_is_put_back_too():
+    """Some assign a new tensor instead of writing into the old one."""
+    task = Classifier(["a", "b"], 12)
+    task.network.register_buffer("seen", torch.zeros(()))
+    guard, run = Guard(None, GuardOptions()), SimpleNamespace(global_step=0)
+    guard.on_train_start(run, task)
+    for step in range(2):
+        run.global_step = step
+        guard.on_train_batch_start(run, task, None, step)
+        task.network.seen = task.network.seen + 1
+    guard.on_train_batch_start(SimpleNamespace(global_step=2), task, None, 2)
+    task.network.seen.fill_(torch.nan)
+    guard._restore(task)
+    assert task.network.seen == 2

@@ -62,6 +62,21 @@ def test_rows_come_in_input_order(tmp_path, inputs, count, world_size, batch_siz
     assert sorted(path.name for path in directory.path.iterdir()) == ["checkpoints", "index.html", "predictions.jsonl"]
 
 
+def test_two_commands_on_one_run_do_not_mix(tmp_path, inputs, monkeypatch):
+    directory, files = RunDirectory.create(tmp_path, "r"), {1: inputs[:2], 2: inputs[2:4]}
+    commands = {}
+    for pid, paths in files.items():
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        commands[pid] = WritePredictions(directory, paths)
+        commands[pid].on_predict_start(trainer(0, 1), None)
+    for pid, command in commands.items():
+        command.on_predict_batch_end(trainer(0, 1), None, (torch.arange(2), [label(pid), label(pid)]), None, 0)
+    for pid, command in commands.items():  # the later one stays, whole
+        command.on_predict_end(trainer(0, 1), None)
+        rows = [json.loads(line) for line in (directory.path / "predictions.jsonl").read_text().splitlines()]
+        assert [(row["path"], row["label"]) for row in rows] == [(str(path), f"p{pid}") for path in files[pid]]
+
+
 class Stop(Callback):
     """Sends SIGTERM at the second batch."""
 

@@ -13,6 +13,7 @@ import yaml
 
 from project.errors import CheckpointError, RunError
 from project.runs.directory import RunDirectory, checkpoint_of, find_checkpoint, find_runs, find_unfinished
+from project.runs.precision import fastest_precision
 
 
 def make(root, config=None, checkpoints=("last",), status=None, name="r"):
@@ -145,6 +146,15 @@ def test_a_job_goes_on_on_another_machine_and_after_an_update(tmp_path, monkeypa
         other["model"]["init_args"][name] = value
         assert find_unfinished(other, tmp_path, "r") is None
     assert find_unfinished(now, tmp_path, "r") is not None
+
+
+@pytest.mark.parametrize("text", ["3", "text", "[1]", "trainer: null", "trainer: [1]"])
+def test_a_configuration_of_another_shape_is_another_one(tmp_path, text):
+    run = make(tmp_path, status="interrupted")
+    (run.path / "config.yaml").write_text(text)
+    config = {"trainer": {"precision": fastest_precision()}}
+    assert find_unfinished(config, tmp_path, "r") is None
+    assert config == {"trainer": {"precision": fastest_precision()}}
 
 
 @pytest.mark.parametrize("text", [None, "a: [", "\tx"])

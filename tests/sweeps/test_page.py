@@ -34,6 +34,14 @@ def test_the_best_comes_first_and_failures_last(swept):
     assert table["model.optimizer.lr"].tolist()[0] == swept.study.trials[2].params["model.optimizer.lr"]
 
 
+def test_seconds_are_of_trials_that_ran_in_one_piece(new_sweep, play, work):
+    sweep = new_sweep()
+    sweep.give_back(sweep.begin(2))
+    work(sweep, play(lambda _: [0.5]), 2)
+    seconds = trials_table(sweep).set_index("folder")["seconds"]
+    assert seconds.isna().to_dict() == {"trial_000": True, "trial_002": False}
+
+
 def test_shares_find_the_option_that_matters(new_sweep, play, tmp_path, work):
     kinds = {name: FloatDistribution(0.0, 1.0) for name in ("a.matters", "a.does_not")}
     sweep = new_sweep(Space(kinds, MedianPruner()))
