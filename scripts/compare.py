@@ -64,11 +64,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def texts(words: list[str]) -> str:
-    """The configurations that are named among the words, and those that these name."""
-    text = "".join(
-        Path(word).read_text() for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()
-    )
-    return text + texts(text.split()) if text else ""
+    """The configurations that are named among the words, and those that these name, each once: most name themselves."""
+    found: dict[str, str] = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word.endswith((".yaml", ".yml")) and word not in found and Path(word).is_file():
+            found[word] = Path(word).read_text()
+            waiting += found[word].split()
+    return "".join(found.values())
 
 
 def _measure(options: list[str], root: str, name: str, metric: str) -> float:

@@ -48,7 +48,7 @@ def test_a_configuration_that_another_names_counts_too(monkeypatch, tmp_path):
 
     teacher, student = tmp_path / "teacher.yaml", tmp_path / "student.yaml"
     teacher.write_text("seed: 1\n")
-    student.write_text(f"model:\n  teacher: {teacher}\n")
+    student.write_text(f"# python -m project fit --config {student}\nmodel:\n  teacher: {teacher}\n")  # as ours begin
     before = texts(["--config", str(student), "--model.optimizer.lr", "0.1"])
     assert before == student.read_text() + teacher.read_text()
     teacher.write_text("seed: 2\n")
