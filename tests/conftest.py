@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,9 @@ from project.cli import main
 settings.register_profile("few", max_examples=25, derandomize=True, deadline=None, database=None)
 settings.register_profile("many", max_examples=2000, deadline=None, database=None, print_blob=True)
 settings.load_profile("few")
+
+if sys.platform == "linux":  # two processes talk over the loopback, whatever the machine's own name leads to
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
 
 
 @pytest.fixture(autouse=True)

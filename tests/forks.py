@@ -5,6 +5,7 @@ The forking is multiprocessing's fork server, of which a process has one, with o
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def run_here(args: list[str], log: Path, folder: Path) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(folder)
+    faulthandler.enable()  # a test that gives up on it asks for its stack
     multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process that starts by itself
     import torch
 

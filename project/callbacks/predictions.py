@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from project.analysis.gallery import Tile, Word, write_gallery
+from project.data.unfinished import remove_abandoned
 from project.runs.directory import RunDirectory
 from project.runs.files import replacing
 
@@ -39,6 +40,7 @@ class WritePredictions(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this process's share, which no other command writes to."""
+        remove_abandoned(self._path, f".{PREDICTIONS}.*.tmp")
         self._command = trainer.strategy.broadcast(os.getpid())
         self._share = open(self._share_path(trainer.global_rank), "w")  # noqa: SIM115  closed by a later hook
 

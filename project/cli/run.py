@@ -202,7 +202,11 @@ def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> Non
     if command.verb == "fit" or not (run.path / "config.yaml").exists():
         run.write_config(command.dump())
     fingerprint = data.fingerprint() if command.verb != "predict" else {"predict": data.predict}
-    append_provenance(run, collect_provenance(command.args, fingerprint))
+    checkpoint = None
+    if command.checkpoint_path:  # an exported student does not say its steps
+        steps = (command.checkpoint or {}).get("global_step")
+        checkpoint = {"file": Path(command.checkpoint_path).name, "steps": steps}
+    append_provenance(run, collect_provenance(command.args, fingerprint, checkpoint))
 
 
 def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | None) -> Trainer:

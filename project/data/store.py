@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +21,10 @@ from torch import Tensor
 from project.data.images import load_square, to_rgb, to_square
 from project.data.progress import track
 from project.data.samples import Samples
-from project.data.unfinished import unfinished
+from project.data.unfinished import remove_abandoned, unfinished
 from project.errors import DataError
 
 _FORMAT = 1  # of the cached files: raise it when decoding gives other pixels
-_ABANDONED = 24 * 3600  # seconds since a half-decoded file was written to
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def _key(samples: Samples, size: int, skip_bad: bool, crop: float) -> str:
 
 
 def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool, crop: float) -> None:
-    _remove_leftovers(target.parent)
+    remove_abandoned(target.parent)
     name = str(unfinished(target))
     try:
         images = np.lib.format.open_memmap(name, "w+", np.uint8, (len(samples), size, size, 3))
@@ -125,14 +122,6 @@ def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool, crop: 
     finally:
         for leftover in (name, f"{name}.json"):
             Path(leftover).unlink(missing_ok=True)
-
-
-def _remove_leftovers(cache_dir: Path) -> None:
-    """Removes what runs that were killed while they decoded have left; others may be decoding now."""
-    for path in cache_dir.glob(".*.tmp*"):
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink()
 
 
 def _decode_into(images: np.ndarray, samples: Samples, skip_bad: bool, crop: float) -> dict[str, str]:

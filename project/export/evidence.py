@@ -42,13 +42,13 @@ def gather(subject: Subject) -> Evidence:
     trained: dict[str, Any] = {}
     measured: dict[str, tuple[str, dict[str, float]]] = {}
     for entry in reversed(entries):
-        verb, options = _parse(entry["command"])
+        verb = shlex.split(entry["command"])[3]  # after `python -m project`
         if verb == "fit":
             trained = entry
             break
         if verb in ("test", "validate") and _began(entry) > _written(run.path / f"{verb}_metrics.json"):
             continue  # it was stopped before it had found anything
-        if verb in ("test", "validate") and verb not in measured and _is_of(options, subject.path):
+        if verb in ("test", "validate") and verb not in measured and _is_of(entry.get("checkpoint"), subject.path):
             measured[verb] = entry["command"], _read(run.path / f"{verb}_metrics.json", {})
         elif verb in ("test", "validate"):
             measured.setdefault(verb, ("", {}))  # the file has another checkpoint's numbers
@@ -74,19 +74,10 @@ def _written(path: Path) -> float:
     return path.stat().st_mtime if path.is_file() else math.inf
 
 
-def _parse(command: str) -> tuple[str, list[str]]:
-    """The verb of a command, and what follows it."""
-    words = shlex.split(command)[3:]  # after `python -m project`
-    return (words[0], words[1:]) if words else ("", [])
-
-
-def _is_of(options: list[str], path: Path) -> bool:
-    """Whether a command looked at this checkpoint, by the name of the file: a run's folder stands for the best."""
-    words = [word for option in options for word in option.split("=", 1)]
-    given = Path(words[words.index("--ckpt_path") + 1]).name if "--ckpt_path" in words else ""
-    asked = given if given.endswith(".ckpt") or given == "last" else "best"
-    asked, exported = (_SAME.get(name, name) for name in (asked.removesuffix(".ckpt"), path.stem))
-    return asked == exported
+def _is_of(checkpoint: dict[str, Any] | None, path: Path) -> bool:
+    """Whether a command looked at this checkpoint of the run."""
+    looked_at, exported = (Path((checkpoint or {}).get("file", "")).stem, path.stem)
+    return _SAME.get(looked_at, looked_at) == _SAME.get(exported, exported)
 
 
 def _recipe(config: dict[str, Any]) -> dict[str, Any]:

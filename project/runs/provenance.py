@@ -21,16 +21,20 @@ from project.runs.files import write_atomically
 _LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "pillow", "scikit-learn")
 
 
-def collect_provenance(command: list[str], data: dict[str, Any]) -> dict[str, Any]:
+def collect_provenance(
+    command: list[str], data: dict[str, Any], checkpoint: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What a run should be able to say of itself years later, as plain JSON types.
 
     Args:
         command: the arguments after `python -m project`.
         data: the datamodule's fingerprint.
+        checkpoint: the file that the command goes on from or looks at, and the `steps` that it was trained for.
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": "python -m project " + shlex.join(command),
+        "checkpoint": checkpoint,
         "git": _git_state(),
         "python": platform.python_version(),
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},

@@ -77,6 +77,16 @@ def test_two_commands_on_one_run_do_not_mix(tmp_path, inputs, monkeypatch):
         assert [(row["path"], row["label"]) for row in rows] == [(str(path), f"p{pid}") for path in files[pid]]
 
 
+def test_what_a_killed_command_left_goes_when_it_is_old(run, trained, trained_images):
+    new, old = (trained / f".predictions.jsonl.{pid}.0.tmp" for pid in (1, 2))
+    for share in (new, old):
+        share.write_text("{")
+    os.utime(old, (0, 0))
+    assert run("predict", "--ckpt_path", trained, "--data.predict", trained_images) == 0
+    assert (new.exists(), old.exists()) == (True, False)
+    new.unlink()
+
+
 class Stop(Callback):
     """Sends SIGTERM at the second batch."""
 

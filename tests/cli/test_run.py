@@ -46,6 +46,21 @@ def test_evaluation_writes_into_the_checkpoints_run_and_predict_beside_it(run, t
     assert versions(tmp_path / "runs") == ["version_0"]
 
 
+def test_each_command_says_which_checkpoint_it_looked_at(run, trained, monkeypatch):
+    monkeypatch.chdir(trained.parents[2])
+    best = trained / "checkpoints" / "best.ckpt"
+    for given in (trained, "runs/r/version_0", best, "best", "last"):
+        name = ("--name", "r") if given in ("best", "last") else ()
+        assert run("test", "--ckpt_path", given, *name) == 0
+    entries = json.loads((trained / "provenance.json").read_text())
+    steps = {name: read_checkpoint(best.with_name(f"{name}.ckpt"))["global_step"] for name in ("best", "last")}
+    looked_at = ["best", "best", "best", "best", "last"]
+    assert [entry["checkpoint"] for entry in entries] == [
+        None,  # the fit, which began anew
+        *({"file": f"{name}.ckpt", "steps": steps[name]} for name in looked_at),
+    ]
+
+
 def test_a_checkpoint_without_its_run_gets_a_new_one(run, trained, trained_images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (trained / "checkpoints" / "best.ckpt").rename(tmp_path / "moved.ckpt")

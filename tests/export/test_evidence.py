@@ -18,14 +18,20 @@ DAY = "2026-01-1{}T00:00:00+00:00"
 
 
 def made_run(folder: Path, *commands: str, **metrics: dict[str, float]) -> Path:
-    """A run in which these commands were given, a day after each other from day 0 on, and then wrote their metrics."""
+    """A run in which these commands were given, a day after each other from day 0 on, and then wrote their metrics.
+
+    A command's second word is the checkpoint that it found.
+    """
     folder.mkdir()
     (folder / "checkpoints").mkdir()
     (folder / "config.yaml").write_text("")
     entries = [
-        {"time": DAY.format(number), "command": f"python -m project {command}", "data": DATA}
+        {
+            "time": DAY.format(number), "command": f"python -m project {command}", "data": DATA,
+            "checkpoint": {"file": f"{command.split()[1]}.ckpt", "steps": 3} if command != FIT else None,
+        }
         for number, command in enumerate(commands)
-    ]
+    ]  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps(entries))
     for verb, found in metrics.items():
         (folder / f"{verb}_metrics.json").write_text(json.dumps(found))
@@ -38,14 +44,7 @@ def found(path: Path, config: dict | None = None):
 
 @pytest.mark.parametrize(
     ("given", "of"),
-    [
-        ("--ckpt_path runs/r/version_0", {"best", "student"}),
-        ("--ckpt_path best --name r", {"best", "student"}),
-        ("--ckpt_path=runs/r/version_0/checkpoints/best.ckpt", {"best", "student"}),
-        ("--ckpt_path runs/r/version_0/checkpoints/student.ckpt", {"best", "student"}),
-        ("--ckpt_path runs/r/version_0/checkpoints/last.ckpt", {"last"}),
-        ("--ckpt_path last", {"last"}),
-    ],
+    [("best", {"best", "student"}), ("student", {"best", "student"}), ("last", {"last"})],
 )
 def test_metrics_are_those_of_the_checkpoint_that_was_measured(tmp_path, given, of):
     checkpoints = made_run(tmp_path / "r", FIT, f"test {given}", test={"test/f1": 0.5})
@@ -56,27 +55,36 @@ def test_metrics_are_those_of_the_checkpoint_that_was_measured(tmp_path, given, 
 
 def test_what_was_measured_before_training_went_on_is_not_told(tmp_path):
     checkpoints = made_run(
-        tmp_path / "r", FIT, "test --ckpt_path best", "fit --ckpt_path r", "validate --ckpt_path best",
+        tmp_path / "r", FIT, "test best", "fit last", "validate best",
         test={"a": 1.0}, validate={"b": 2.0},
     )  # fmt: skip
     evidence = found(checkpoints / "best.ckpt")
     assert set(evidence.measured) == {"validate"}
-    assert evidence.trained == {"time": DAY.format(2), "command": "python -m project fit --ckpt_path r", "data": DATA}
+    assert (evidence.trained["time"], evidence.trained["command"]) == (DAY.format(2), "python -m project fit last")
 
 
 def test_of_two_measurements_the_file_has_the_later_ones(tmp_path):
-    checkpoints = made_run(tmp_path / "r", FIT, "test --ckpt_path best", "test --ckpt_path last", test={"a": 1.0})
+    checkpoints = made_run(tmp_path / "r", FIT, "test best", "test last", test={"a": 1.0})
     assert found(checkpoints / "best.ckpt").measured == {}
     assert found(checkpoints / "last.ckpt").measured["test"][1] == {"a": 1.0}
 
 
 def test_a_measurement_that_was_stopped_tells_nothing(tmp_path):
     """The file is from before it began, and of another checkpoint."""
-    checkpoints = made_run(tmp_path / "r", FIT, "test --ckpt_path last", "test --ckpt_path best", test={"a": 1.0})
+    checkpoints = made_run(tmp_path / "r", FIT, "test last", "test best", test={"a": 1.0})
     noon = datetime.fromisoformat(DAY.format(1)).timestamp() + 12 * 3600
     os.utime(tmp_path / "r" / "test_metrics.json", (noon, noon))
     assert found(checkpoints / "best.ckpt").measured == {}
     assert found(checkpoints / "last.ckpt").measured["test"][1] == {"a": 1.0}
+
+
+def test_what_was_measured_by_a_version_that_did_not_say_of_which_checkpoint_is_not_told(tmp_path):
+    checkpoints = made_run(tmp_path / "r", FIT, "test best", test={"a": 1.0})
+    entries = json.loads((tmp_path / "r" / "provenance.json").read_text())
+    for entry in entries:
+        del entry["checkpoint"]
+    (tmp_path / "r" / "provenance.json").write_text(json.dumps(entries))
+    assert found(checkpoints / "best.ckpt").measured == {}
 
 
 def test_a_checkpoint_in_no_run(tmp_path):

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.forks import ROOT, fork, run_here
 
 PATIENCE = 120  # seconds that anything may take on a busy machine
@@ -41,7 +43,8 @@ class Command:
         wrapper: tuple[str, ...] = (),
     ) -> None:
         self.log = folder / f"output-{time.monotonic_ns()}.txt"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
+        told = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+        environment = {**os.environ, **told, **environment}
         self._child = None
         if imports or wrapper:
             with open(self.log, "wb") as output:
@@ -110,8 +113,18 @@ class Command:
     def _until(self, done: Callable[[], object], seconds: float, what: str) -> None:
         deadline = time.monotonic() + seconds
         while not done():
-            assert time.monotonic() < deadline, f"did not {what} within {seconds} s:\n{self.output}"
+            if time.monotonic() > deadline:
+                self._show_stacks()
+                pytest.fail(f"did not {what} within {seconds} s:\n{self.output}")
             time.sleep(0.002)
+
+    def _show_stacks(self) -> None:
+        """Ends all its processes, each of which tells where it was: in the output, as `faulthandler` does."""
+        for pid in self.processes():
+            print(f"process {pid} is in state {state(pid)}")
+            for number in (signal.SIGABRT, signal.SIGCONT):
+                os.kill(pid, number)
+        time.sleep(2)  # for them to write
 
 
 def _run(args: list[str], log: Path, folder: Path, environment: dict[str, str], dies_of_limits: bool) -> None:

@@ -27,7 +27,9 @@ def git(*arguments: str) -> str:
 
 def test_what_is_collected():
     command = ["fit", "--data.root", "my photos", "--name", "it's"]
-    entry = collect_provenance(command, DATA)
+    checkpoint = {"file": "best.ckpt", "steps": 7}
+    entry = collect_provenance(command, DATA, checkpoint)
+    assert entry["checkpoint"] == checkpoint
     assert shlex.split(entry["command"]) == ["python", "-m", "project", *command]
     assert entry["data"] == DATA
     assert entry["libraries"]["torch"] == metadata.version("torch")

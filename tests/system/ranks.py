@@ -41,6 +41,9 @@ def run_ranks(args: Sequence[object], folder: Path, rank_name: str = "LOCAL_RANK
         process.join(PATIENCE)
     hung = [process.is_alive() for process in processes]
     for process in processes:
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGABRT)  # where it was stands in its output then
+            process.join(5)
         process.kill()
     outputs = [log.read_text() for log in logs]
     assert not any(hung), "\n".join(["some hang:", *outputs])

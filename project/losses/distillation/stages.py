@@ -27,7 +27,7 @@ def compared_stages(term: LossTerm, student: Shapes, teacher: Shapes) -> Stages:
     By default a loss of one stage takes the last one of each network, and a loss of several pairs all of them by order.
 
     Raises:
-        ConfigError: a network has no such stage, or the numbers differ.
+        ConfigError: a network has no such stage, the numbers differ, or the teacher's classifier does not follow it.
     """
     for given, options in STAGE_OPTIONS.items():
         if given in LOSSES[term.name].inputs:
@@ -43,6 +43,10 @@ def compared_stages(term: LossTerm, student: Shapes, teacher: Shapes) -> Stages:
                 )
                 raise ConfigError(f"model.losses.{term.name}.options: {counts} cannot be paired; name as many in "
                                   f"{options[0]} as in {options[1]}")  # fmt: skip
+            last = list(teacher.stages)[-1:]
+            if "teacher_head" in LOSSES[term.name].parameters and list(sides[1]) != last:
+                raise ConfigError(f"model.losses.{term.name}.options.{options[1]}: the teacher's classifier follows its "
+                                  f"last stage, '{last[0]}'; leave it out")  # fmt: skip
             return Stages(*sides)
     return Stages()
 

@@ -26,7 +26,9 @@ def test_losses_of_logits_and_features_look_at_no_stage(name):
 def test_a_loss_of_one_stage_takes_the_last_ones(name):
     assert found(name) == (("stage1",), ("block2",))
     assert found(name, student_stage="stem") == (("stem",), ("block2",))
-    assert found(name, student_stage="features", teacher_stage="block1") == (("features",), ("block1",))
+    assert found(name, teacher_stage="block2") == (("stage1",), ("block2",))
+    if name != "simkd":
+        assert found(name, student_stage="features", teacher_stage="block1") == (("features",), ("block1",))
 
 
 @pytest.mark.parametrize("name", ["at", "review_kd"])
@@ -56,6 +58,12 @@ def test_a_loss_of_several_pairs_all_by_order(name):
             "review_kd",
             {"student_stages": ["stem"], "teacher_stages": ["x"]},
             r"teacher_stages: the teacher has no stage 'x'; there is block1, block2, features, stem\.$",
+        ),
+        (
+            "simkd",
+            {"teacher_stage": "block1"},
+            r"^model\.losses\.simkd\.options\.teacher_stage: the teacher's classifier follows its last stage, 'block2'; "
+            r"leave it out$",
         ),
     ],
 )
