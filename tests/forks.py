@@ -33,6 +33,12 @@ def fork(target: Callable[..., None], *args: Any) -> ForkServerProcess:
     return process
 
 
+def printed(log: Path) -> str:
+    """What a program has printed, without the long line that `faulthandler` ends a stack with."""
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    return "".join(line for line in lines if not line.startswith("Extension modules: "))
+
+
 def run_here(args: list[str], log: Path, folder: Path) -> None:
     """Is the program, in a forked process, as if it had started by itself in `folder` with its output in `log`."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

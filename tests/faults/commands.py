@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forks import ROOT, fork, run_here
+from tests.forks import ROOT, fork, printed, run_here
 
 PATIENCE = 120  # seconds that anything may take on a busy machine
 
@@ -61,7 +61,7 @@ class Command:
     @property
     def output(self) -> str:
         """What it has printed so far."""
-        return self.log.read_text() if self.log.exists() else ""
+        return printed(self.log)
 
     def status(self) -> int | None:
         """Its exit status, minus the number of the signal that killed it, or `None` while it runs."""
@@ -120,11 +120,14 @@ class Command:
 
     def _show_stacks(self) -> None:
         """Ends all its processes, each of which tells where it was: in the output, as `faulthandler` does."""
-        for pid in self.processes():
-            print(f"process {pid} is in state {state(pid)}")
-            for number in (signal.SIGABRT, signal.SIGCONT):
-                os.kill(pid, number)
-        time.sleep(2)  # for them to write
+        states = {pid: state(pid) for pid in self.processes()}
+        print("processes and their states:", states)
+        for pid in states:
+            os.kill(pid, signal.SIGSTOP)
+        for pid in states:  # one after another, or they would write into each other's lines
+            os.kill(pid, signal.SIGABRT)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.5)
 
 
 def _run(args: list[str], log: Path, folder: Path, environment: dict[str, str], dies_of_limits: bool) -> None:

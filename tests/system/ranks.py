@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from project.models import BACKBONES, Backbone
 from project.runs.checkpoints import read_checkpoint
-from tests.forks import ROOT, fork, run_here
+from tests.forks import ROOT, fork, printed, run_here
 
 PATIENCE = 100  # seconds until processes are taken to hang
 TWO = ("--config", ROOT / "configs" / "trainer" / "ddp.yaml", "--trainer.devices", 2, "--trainer.accelerator", "cpu",
@@ -45,7 +45,7 @@ def run_ranks(args: Sequence[object], folder: Path, rank_name: str = "LOCAL_RANK
             os.kill(process.pid, signal.SIGABRT)  # where it was stands in its output then
             process.join(5)
         process.kill()
-    outputs = [log.read_text() for log in logs]
+    outputs = [printed(log) for log in logs]
     assert not any(hung), "\n".join(["some hang:", *outputs])
     return [process.exitcode for process in processes], outputs
 
