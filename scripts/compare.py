@@ -43,14 +43,18 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(own)
     if options.seeds < 2:
         parser.error("--seeds: two or more are needed to see a spread")
+    try:
+        more_of = {"a": shlex.split(options.a), "b": shlex.split(options.b)}
+    except ValueError as error:
+        parser.error(f"--a, --b: {error}")
     results: dict[str, list[float]] = {"a": [], "b": []}
     with one_line_for_mistakes():
         for config in (options.config_a, options.config_b):
             if not Path(config).is_file():
                 raise ConfigError(f"{config}: there is no such configuration file")
         for seed in range(options.seeds):
-            for name, config, more in (("a", options.config_a, options.a), ("b", options.config_b, options.b)):
-                chosen = ["--config", config, *common, *shlex.split(more)]
+            for name, config in (("a", options.config_a), ("b", options.config_b)):
+                chosen = ["--config", config, *common, *more_of[name]]
                 # other options, or another text of a configuration, also of a teacher's, are another run
                 digest = sha256(f"{texts(chosen)}{chosen[2:]}".encode()).hexdigest()[:8]
                 run = f"{Path(config).stem}-{digest}-seed{seed}"
@@ -80,7 +84,11 @@ def _measure(options: list[str], root: str, name: str, metric: str) -> float:
     where = ["--trainer.default_root_dir", root, "--name", name]
     if not any(run.finished for run in find_runs(root, name)):
         project_main(["fit", *options, *where, "--ckpt_path", "auto"])
-    run = next(run for run in reversed(find_runs(root, name)) if run.finished)
+    run = next((run for run in reversed(find_runs(root, name)) if run.finished), None)
+    if run is None:
+        raise ConfigError(
+            f"{name}: its training did not end; leave out what keeps no run, such as trainer.fast_dev_run"
+        )
     file = run.path / "test_metrics.json"
     if not file.exists():
         project_main(["test", *options, *where, "--ckpt_path", "best"])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
+from project import tasks
 from project.cli.command import Command, read_command
+from project.errors import ConfigError
 from project.runs.directory import find_runs, find_unfinished, was_started_with
+from project.tasks.base import Task
 from project.tasks.student import is_config
 
 _SHARED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
@@ -33,7 +37,27 @@ def teachers_to_train(command: Command) -> dict[str, Command]:
         "seed": student["seed"],
         "progress": student["progress"],
     }
-    return {source: _command(source, under, command.root) for source in configs}
+    found = {source: _command(source, under, command.root) for source in configs}
+    needed = getattr(tasks, _class_of(command).plain_task)
+    for source, teaching in found.items():
+        _check_kind(source, teaching, needed)
+    return found
+
+
+def _check_kind(source: str, teaching: Command, needed: type[Task]) -> None:
+    """Refuses what is found out otherwise when it has been trained."""
+    kind = _class_of(teaching)
+    if not issubclass(kind, needed):
+        raise ConfigError(f"model.teacher: {source} trains a {kind.__name__}; a {needed.__name__} is needed")
+    losses = teaching.plain_config()["model"]["init_args"].get("losses") or []
+    if any(term["name"] == "simkd" for term in losses):
+        raise ConfigError(f"model.teacher: what {source} trains answers through its own teacher's classifier (simkd); give "
+                          "that teacher")  # fmt: skip
+
+
+def _class_of(command: Command) -> Any:
+    module, _, name = command.config.model.class_path.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def teachers_of_checkpoint(command: Command) -> dict[str, str]:

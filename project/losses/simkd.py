@@ -64,15 +64,19 @@ class SimKD(nn.Module):
             student_map: (B, C, h, w) float.
             teacher_map: (B, C', h', w') float; the larger map is averaged down to the smaller.
         """
-        projected = self._projected(student_map)
-        return mean_square(projected, shrunk(teacher_map, projected.shape[2:]))
+        return self.both(student_map, teacher_map)[0]
 
     def logits(self, student_map: Tensor) -> Tensor:
-        """What the teacher's classifier says of the student's map (B, C, h, w): (B, K), with gradient to the student.
+        """What the teacher's classifier says of the student's map (B, C, h, w): (B, K), with gradient to the student."""
+        return self._classified(self._projected(student_map))
 
-        Beside `forward` it runs the projector a second time, so training asks for it only where it is used.
-        """
-        return self.classifier(in_dtype_of(self.classifier, self._projected(student_map)))
+    def both(self, student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` and `logits` find, of one pass through the projector: its batch norms count a batch once."""
+        projected = self._projected(student_map)
+        return mean_square(projected, shrunk(teacher_map, projected.shape[2:])), self._classified(projected)
+
+    def _classified(self, projected: Tensor) -> Tensor:
+        return self.classifier(in_dtype_of(self.classifier, projected))
 
     def _projected(self, student_map: Tensor) -> Tensor:
         return self.projector(in_dtype_of(self.projector, shrunk(student_map, self._size)))

@@ -20,12 +20,13 @@ from project.errors import CheckpointError, ConfigError
 from project.losses.word_kd import word_kd
 from project.metrics.captions import CIDErD
 from project.metrics.sums import WeightedMean
+from project.runs.loggers import record_costs
 from project.runs.undeclared import data_of
 from project.tasks.caption_search import Decoding
 from project.tasks.caption_sequences import Choice, Sequences, SequenceTable, teacher_sequences
 from project.tasks.caption_teacher import CaptionTeacher, open_caption_teacher
 from project.tasks.captioner import Captioner, Told
-from project.tasks.student import Student
+from project.tasks.student import Student, TeacherTime, check_measured
 
 
 class CaptionDistiller(Captioner, Student):
@@ -49,12 +50,15 @@ class CaptionDistiller(Captioner, Student):
         sequence: which of them: `best` is what the teacher says; `closest` is the one of the beam's hypotheses that is
             most like the data's captions, by ROUGE-L (sequence-level interpolation, section 3.4).
         sequence_beam: hypotheses that this search follows; all else is as in the teacher's own `decoding`.
+        allowed_drop: how far a teacher's CIDEr-D on the validation split, measured at the start, may lie below the one that
+            its checkpoint recorded: more is a sign of other data or preprocessing.
         **options: those of `Captioner`.
     """
 
     plain_task = "Captioner"
     own_options = (
         "teacher", "label_weight", "word_weight", "temperature", "sequence_weight", "sequence", "sequence_beam",
+        "allowed_drop",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +73,7 @@ class CaptionDistiller(Captioner, Student):
         sequence_weight: float = 0.0,
         sequence: Choice = "best",
         sequence_beam: int = 5,
+        allowed_drop: float = 0.5,
         **options: Any,
     ) -> None:
         super().__init__(vocabulary, max_words, image_size, **options)
@@ -100,6 +105,8 @@ class CaptionDistiller(Captioner, Student):
         self.temperature = temperature
         self.sequence = sequence
         self.sequence_beam = sequence_beam
+        self.allowed_drop = allowed_drop
+        self.teacher_time = TeacherTime()
         self._teacher: CaptionTeacher | None = None
         self._sequences: SequenceTable | None = None
         self.teacher_cider_d = CIDErD()
@@ -132,8 +139,11 @@ class CaptionDistiller(Captioner, Student):
         """Measures the teacher on the validation split, and asks it for its captions of the training images."""
         super().on_fit_start()
         teacher, data = self.teacher.to(self.device), data_of(self.trainer)
-        score = self._measure_teacher()
+        score = self._measure(teacher)
         rank_zero_info(f"teacher: {', '.join(self.sources)}: cider_d {score:.2f} (greedy) on the validation split")
+        for source, member in zip(self.sources, teacher.members, strict=True):
+            alone = score if len(self.sources) == 1 else self._measure(CaptionTeacher([member], self.vocabulary.words))
+            check_measured(source, member, "cider_d", alone, self.allowed_drop)
         if self.weight_of["sequences"]:
             self._sequences = teacher_sequences(self, teacher, self._asked(teacher.decoding), data)
 
@@ -151,13 +161,14 @@ class CaptionDistiller(Captioner, Student):
         return Sequences(decoding, self.sequence, most)
 
     @torch.no_grad()
-    def _measure_teacher(self) -> float:
+    def _measure(self, teacher: CaptionTeacher) -> float:
+        """Its CIDEr-D with the likeliest word after each, which is how captioners validate."""
         data, metric = data_of(self.trainer), CIDErD(sync_on_compute=False)
-        search = self.teacher.search(self.search.decoding, self.hparams["max_words"])
+        search = teacher.search(self.search.decoding, self.hparams["max_words"])
         captions = data.splits["val"].captions
         for batch in data.batches_in_order("val"):
             with self.trainer.precision_plugin.forward_context():
-                found = search(self.teacher.features(batch.images), greedy=True)
+                found = search(teacher.features(batch.images), greedy=True)
             ids = batch.indices.tolist()
             metric.update(self._texts(found), [captions[index] for index in ids], ids)
         return metric.compute().item()
@@ -176,18 +187,19 @@ class CaptionDistiller(Captioner, Student):
         if self._sequences is not None:
             tokens = _beside(tokens, self._sequences.gather(batch.indices))
         told = self._tell(self(batch.images), tokens, self.scheduled_sampling.at(self.current_epoch))
-        losses = {}
+        losses: dict[str, Tensor] = {}
+        beside: dict[str, Tensor] = {}
         if self.weight_of["labels"]:
             losses["labels"] = self._mean_over_words(told, slice(given))
         if self.weight_of["words"]:
-            losses["words"] = self._word_loss(batch, told)
+            losses["words"], beside = self._word_loss(batch, told)
         if self.weight_of["sequences"]:
             losses["sequences"] = self._mean_over_words(told, slice(given, None))
         weighted = {name: self.weight_of[name] * loss for name, loss in losses.items()}
         total = sum(weighted.values(), torch.zeros((), device=tokens.device))
         means = {f"loss_{name}": loss for name, loss in losses.items()}
         means |= {f"weighted_{name}": loss for name, loss in weighted.items()}
-        self.count_batch(len(batch.images), total, **means)
+        self.count_batch(len(batch.images), total, **means, **beside)
         return total + self._penalty(told)
 
     def _mean_over_words(self, told: Sequence[Told], captions: slice) -> Tensor:
@@ -195,15 +207,40 @@ class CaptionDistiller(Captioner, Student):
         losses = (self._cross_entropy(each.tokens[:, captions], each.logits[:, captions]) for each in told)
         return sum(losses, torch.zeros((), device=told[0].tokens.device))
 
-    def _word_loss(self, batch: CaptionBatch, told: Sequence[Told]) -> Tensor:
-        """The divergence of a word of the data's captions, which are told first, the sum of both directions'."""
-        features, tokens = self.teacher.features(batch.images), batch.tokens
-        count, length = tokens.shape[1:]
-        total = torch.zeros((), device=tokens.device)
-        for direction, each in enumerate(told):
-            teacher = self.teacher.word_logits(features, tokens, direction)
-            total = total + word_kd(each.logits[:, :count, :length], teacher, tokens != PAD, self.temperature)
-        return total
+    def _word_loss(self, batch: CaptionBatch, told: Sequence[Told]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The divergence of a word of the data's captions, which are told first, the sum of both directions'.
+
+        And what is recorded beside it, of a word of either direction: how often both would say the same next, and the
+        divergence at temperature 1.
+        """
+        tokens, count, length = batch.tokens, *batch.tokens.shape[1:]
+        with self.teacher_time.asking():
+            features = self.teacher.features(batch.images)
+            asked = [self.teacher.word_logits(features, tokens, direction) for direction in range(len(told))]
+        valid, total = tokens != PAD, torch.zeros((), device=tokens.device)
+        agreement, divergence = torch.zeros_like(total), torch.zeros_like(total)
+        for each, teacher in zip(told, asked, strict=True):
+            student = each.logits[:, :count, :length]
+            loss = word_kd(student, teacher, valid, self.temperature)
+            total = total + loss
+            same = student.argmax(3) == teacher.argmax(3)
+            agreement += (same & valid).sum() / valid.sum().clamp(min=1) / len(told)
+            plain = loss.detach() if self.temperature == 1 else word_kd(student.detach(), teacher, valid)
+            divergence += plain / len(told)
+        return total, {"agreement": agreement, "teacher_kl": divergence}
+
+    def on_train_batch_start(self, batch: CaptionBatch, batch_idx: int) -> None:
+        """Starts the clock."""
+        self.teacher_time.start_step()
+
+    def on_train_batch_end(self, outputs: Any, batch: CaptionBatch, batch_idx: int) -> None:
+        """Stops it."""
+        self.teacher_time.end_step()
+
+    def on_train_epoch_end(self) -> None:
+        """Records also which share of the steps' time was the teacher's."""
+        super().on_train_epoch_end()
+        record_costs(self.trainer, {"train/teacher_time": self.teacher_time.take()}, max(self.global_step - 1, 0))
 
     def _evaluation_step(self, batch: CaptionBatch, stage: str) -> dict[str, Any]:
         outputs = super()._evaluation_step(batch, stage)

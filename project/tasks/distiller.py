@@ -24,9 +24,9 @@ from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
-from project.tasks.student import Student
+from project.tasks.student import Student, TeacherTime, check_measured
 from project.tasks.teacher import Teacher, open_teacher
-from project.tasks.teacher_cache import TeacherCache, TeacherTime, open_cache
+from project.tasks.teacher_cache import TeacherCache, open_cache
 
 _LOSSES = "distillation"
 _AVERAGE = "ema"
@@ -48,7 +48,7 @@ class Distiller(Classifier, Student):
         label_weight: what the cross-entropy with the labels is multiplied by; by default as published beside the losses:
             0.1 with `kd` and `lskd`, 0 with `simkd`, 1 with the others, and the largest of these in a sum.
         compile_teacher: whether the teacher is compiled.
-        allowed_drop: how far the teacher's accuracy on the validation split, measured at the start, may lie below the
+        allowed_drop: how far a teacher's accuracy on the validation split, measured at the start, may lie below the
             one that its checkpoint recorded: more is a sign of other data, classes or preprocessing.
         teacher_decay: of the teacher `ema`, see `AveragedTeacher`.
         cache: whether the teacher's answers are kept in `data.cache_dir`, each asked for once in all epochs and runs,
@@ -94,6 +94,9 @@ class Distiller(Classifier, Student):
             label_weight = max(LOSSES[term.name].label_weight for term in terms)
         self.learn_from(teacher, label_weight=label_weight, losses=plain)
         self.terms = terms
+        if self.sources == [_AVERAGE] and self.answers_through_teacher:
+            raise ConfigError("model.teacher: with simkd the student answers through a teacher's trained classifier; give "
+                              "such a teacher, or leave simkd out")  # fmt: skip
         self.label_weight = label_weight
         self.compile_teacher = compile_teacher
         self.allowed_drop = allowed_drop
@@ -107,7 +110,6 @@ class Distiller(Classifier, Student):
         self._val_guesses: Tensor | None = None
         self._restored: dict[str, Tensor] | None = None
         self._restored_average: dict[str, Any] | None = None
-        self._averaged_step = 0
         self._rows = [0, 0]  # of this epoch: answers that were kept, and all
         self.beside: Mapping[str, WeightedMean] = torch.nn.ModuleDict(  # type: ignore[assignment]  # torch's holds any module
             {name: WeightedMean() for name in ("teacher_accuracy", "agreement")}
@@ -120,6 +122,10 @@ class Distiller(Classifier, Student):
         super().setup(stage)
         averages = self.sources == [_AVERAGE]
         if averages and stage != "predict":  # before the network has a compiled function, which cannot be copied
+            if self.trainer.precision in ("bf16-true", "16-true"):
+                raise ConfigError(
+                    "model.teacher: 16-bit weights are too coarse to average; use trainer.precision bf16-mixed"
+                )
             self._teacher = AveragedTeacher(self, self.teacher_decay)
             self._restore_average()
         if self.compiles:
@@ -198,23 +204,15 @@ class Distiller(Classifier, Student):
         if isinstance(self._teacher, AveragedTeacher):
             rank_zero_info("teacher: the average of the student's own weights")
             return
-        accuracy = self._measure_teacher()
+        accuracy, of_each = self._measure_teacher()
         rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {accuracy:.4f} on the validation split")
-        recorded = self.teacher.recorded_accuracy
-        if len(recorded) == 1 and recorded[0] is not None and accuracy < recorded[0] - self.allowed_drop:
-            raise CheckpointError(f"model.teacher: {self.sources[0]} has an accuracy of {accuracy:.4f} on the validation "
-                                  f"split, and recorded {recorded[0]:.4f} when it was trained; are data, classes and image "
-                                  "size the same? If so, raise model.allowed_drop")  # fmt: skip
+        for source, member, found in zip(self.sources, self.teacher.members, of_each, strict=True):
+            check_measured(source, member, "accuracy", found, self.allowed_drop)
         if self.cache:
             data, precision = data_of(self.trainer), str(self.trainer.precision)
-            found = open_cache(self.teacher, self.class_names, self._losses, data, precision, self.cache_gib)
-            self._cache, said = found
+            opened = open_cache(self.teacher, self.class_names, self._losses, data, precision, self.cache_gib)
+            self._cache, said = opened
             rank_zero_info(said)
-
-    def on_train_start(self) -> None:
-        """See the base class."""
-        super().on_train_start()
-        self._averaged_step = self.global_step
 
     def on_validation_start(self) -> None:
         """See the base class; the command `validate` has not met the teacher yet."""
@@ -232,15 +230,18 @@ class Distiller(Classifier, Student):
             self.teacher.compile()
             self.compile_teacher = False
 
-    def _measure_teacher(self) -> float:
-        """Its accuracy; what it says of the validation split is kept, since it will not say anything else later."""
-        guesses, right = [], torch.zeros((), device=self.device)
+    def _measure_teacher(self) -> tuple[float, list[float]]:
+        """Its accuracy and each member's; what it says of the validation split is kept, as it will say the same later."""
+        guesses, right = [], []
         for batch in data_of(self.trainer).batches_in_order("val"):
             with self.trainer.precision_plugin.forward_context():
-                guesses.append(self.teacher(batch.images).logits.argmax(1))
-            right += (guesses[-1] == batch.labels).sum()
+                found = self.teacher.each(batch.images)
+                both = [self.teacher.mean(found), *found]
+            guesses.append(both[0].logits.argmax(1))
+            right.append(torch.stack([(outputs.logits.argmax(1) == batch.labels).sum() for outputs in both]))
         self._val_guesses = torch.cat(guesses)
-        return (right / len(self._val_guesses)).item()
+        accuracy, *of_each = (torch.stack(right).sum(0) / len(self._val_guesses)).tolist()
+        return accuracy, of_each
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of images (B, 3, S, S) uint8: with `simkd` those of the teacher's classifier."""
@@ -279,12 +280,11 @@ class Distiller(Classifier, Student):
         if not self._second_pass:
             self._rows = [self._rows[0] + found, self._rows[1] + len(batch.labels)]
         student = self._student(batch.images)
-        logits = self._losses.student_logits(student)
         epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)
         taught = self._losses(student, teacher, Targets(batch.labels, batch.indices), epoch)
-        labels = self._loss(logits, batch)
+        labels = self._loss(taught.logits, batch)
         loss = self.label_weight * labels + taught.total
-        self._count(batch, loss, logits.detach(), teacher.logits, labels, taught)
+        self._count(batch, loss, teacher.logits, labels, taught)
         return loss
 
     def _ask(self, batch: Batch) -> tuple[Outputs, int]:
@@ -298,11 +298,14 @@ class Distiller(Classifier, Student):
         """Starts the clock."""
         self.teacher_time.start_step()
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Stops it, and gives the average its share of new weights."""
-        if isinstance(self._teacher, AveragedTeacher) and self.global_step != self._averaged_step:
-            self._averaged_step = self.global_step
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """See Lightning's; gives the average its share of new weights, before a checkpoint of this step can be saved."""
+        super().optimizer_step(*args, **kwargs)
+        if isinstance(self._teacher, AveragedTeacher):
             self._teacher.update(self)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Stops it."""
         self.teacher_time.end_step()
 
     def on_train_epoch_end(self) -> None:
@@ -318,16 +321,9 @@ class Distiller(Classifier, Student):
         """Shows what differs from run to run."""
         record_costs(self.trainer, metrics, max(self.global_step - 1, 0))
 
-    def _count(
-        self,
-        batch: Batch,
-        loss: Tensor,
-        logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor,
-        taught: Sum,
-    ) -> None:
+    def _count(self, batch: Batch, loss: Tensor, teacher_logits: Tensor, labels: Tensor, taught: Sum) -> None:
         """Adds to the epoch's means, without waiting for the device."""
+        logits = taught.logits.detach()
         guess = logits.argmax(1)
         right = mixed_mean(guess, batch, lambda guess, labels: (guess == labels).float())
         divergence = torch.nn.functional.kl_div(

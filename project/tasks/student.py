@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,9 +14,11 @@ import torch
 from torch import nn
 
 from project.errors import CheckpointError, ConfigError
+from project.runs.checkpoints import read_checkpoint
 from project.tasks.base import Task
 
 _EXPORTED = ("epoch", "global_step", "pytorch-lightning_version", "schema", "state_dict")
+_RECORD = "SaveCheckpoints"  # the callback whose state says how good the best weights were
 _TaskT = TypeVar("_TaskT", bound=Task)
 
 
@@ -58,7 +62,37 @@ class Student:
             given = config["model"].get("init_args", {})
             options = {name: value for name, value in given.items() if name not in self.own_options}
             config["model"] = {"class_path": f"project.tasks.{self.plain_task}", "init_args": options}
-        return {"student.ckpt": plain | {"task": self.plain_task, "hyper_parameters": facts, "config": config}}
+        record = {name: state for name, state in checkpoint.get("callbacks", {}).items() if name == _RECORD}
+        own = {"task": self.plain_task, "hyper_parameters": facts, "config": config, "callbacks": record}
+        return {"student.ckpt": plain | own}
+
+
+class TeacherTime:
+    """The teacher's share of the time that training steps take, on the host's clock: nothing waits for a GPU."""
+
+    def __init__(self) -> None:
+        self._asking = self._steps = 0.0
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Inside it the teacher is asked."""
+        start = time.perf_counter()
+        yield
+        self._asking += time.perf_counter() - start
+
+    def start_step(self) -> None:
+        """Begins a training step."""
+        self._started = time.perf_counter()
+
+    def end_step(self) -> None:
+        """Ends it."""
+        self._steps += time.perf_counter() - self._started
+
+    def take(self) -> float:
+        """The share, 0..1, since it was last taken."""
+        share = self._asking / self._steps if self._steps else 0.0
+        self._asking = self._steps = 0.0
+        return share
 
 
 def is_config(source: str) -> bool:
@@ -91,7 +125,7 @@ def find_teacher(source: str, forms: str) -> Path:
 
 
 def load_teacher(path: Path, source: str, kind: type[_TaskT]) -> _TaskT:
-    """The task of a teacher's checkpoint.
+    """The task of a teacher's checkpoint, with the best value that its run found and which metric's, as `recorded_best`.
 
     Args:
         path: as `find_teacher` found it.
@@ -101,10 +135,32 @@ def load_teacher(path: Path, source: str, kind: type[_TaskT]) -> _TaskT:
     Raises:
         CheckpointError: it is another task's.
     """
-    member = Task.load_from_checkpoint(path)
+    member: Any = Task.load_from_checkpoint(path)
+    record = read_checkpoint(path).get("callbacks", {}).get(_RECORD, {})
+    member.recorded_best = {record["monitor"]: record["best_value"]} if record.get("monitor") else {}
     if not isinstance(member, kind):
         raise CheckpointError(f"model.teacher: {source} holds a {type(member).__name__}; a {kind.__name__} is needed")
     return member
+
+
+def check_measured(source: str, member: Any, metric: str, found: float, allowed_drop: float) -> None:
+    """Compares a teacher, as it does on the validation split, with what its own run found there.
+
+    Args:
+        source: as it was given, for the message.
+        member: the teacher's task.
+        metric: what was measured, without its split.
+        found: its value.
+        allowed_drop: how much less than the recorded value is not taken for a mistake.
+
+    Raises:
+        CheckpointError: it is less than that.
+    """
+    recorded = getattr(member, "recorded_best", {}).get(f"val/{metric}")  # pretrained weights have none
+    if recorded is not None and found < recorded - allowed_drop:
+        raise CheckpointError(f"model.teacher: {source}: {metric} {found:.4f} on the validation split, and its own run found "
+                              f"{recorded:.4f}; are data, preprocessing and options the same? If so, raise "
+                              "model.allowed_drop")  # fmt: skip
 
 
 def fingerprint(networks: Iterable[nn.Module]) -> str:

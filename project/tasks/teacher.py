@@ -21,7 +21,6 @@ from project.losses.distillation import Outputs, Shapes
 from project.models import BACKBONES
 from project.models.pretrained import load_pretrained, weights_info
 from project.models.torchvision_models import TORCHVISION_NAMES
-from project.runs.checkpoints import read_checkpoint
 from project.tasks.classifier import Classifier
 from project.tasks.student import find_teacher, fingerprint, load_teacher
 
@@ -69,11 +68,6 @@ class Teacher:
                 parameter.data = parameter[order]
         return network.map_classifier(head)
 
-    @property
-    def recorded_accuracy(self) -> list[float | None]:
-        """Of each member, the best validation accuracy that its checkpoint recorded, 0..1."""
-        return [getattr(member, "recorded_accuracy", None) for member in self.members]
-
     def to(self, device: torch.device) -> Teacher:
         """On another device."""
         self.members = [member.to(device) for member in self.members]
@@ -86,15 +80,23 @@ class Teacher:
             network: Any = member.network
             network.forward_with_stages = torch.compile(network.forward_with_stages)
 
-    @torch.no_grad()
     def __call__(self, images: Tensor, stages: Sequence[str] = ()) -> Outputs:
-        """What it says of images (B, 3, S, S) uint8, which each member normalises, and where need be resizes, its own way.
+        """What it says of images (B, 3, S, S) uint8, as the student sees them.
 
         Args:
-            images: as the student sees them.
+            images: see `each`.
             stages: of a single teacher, by name, that the outputs hold.
         """
-        found = [self._outputs(*pair, images, stages) for pair in zip(self.members, self._orders, strict=True)]
+        return self.mean(self.each(images, stages))
+
+    @torch.no_grad()
+    def each(self, images: Tensor, stages: Sequence[str] = ()) -> list[Outputs]:
+        """What every member says of images, which it normalises, and where need be resizes, its own way."""
+        return [self._outputs(*pair, images, stages) for pair in zip(self.members, self._orders, strict=True)]
+
+    @staticmethod
+    def mean(found: Sequence[Outputs]) -> Outputs:
+        """Of what members say: the logarithm of the mean of their probabilities."""
         if len(found) == 1:
             return found[0]
         log_probs = torch.stack([outputs.logits.float().log_softmax(1) for outputs in found])
@@ -141,8 +143,6 @@ def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Cl
     if getattr(member, "answers_through_teacher", False):
         raise CheckpointError(f"model.teacher: {source} answers through its own teacher's classifier (simkd); give that "
                               f"teacher, {', '.join(member.sources)}")  # fmt: skip
-    saved = read_checkpoint(path).get("callbacks", {}).get("SaveCheckpoints", {})
-    member.recorded_accuracy = saved.get("best_value") if saved.get("monitor") == "val/accuracy" else None
     return member
 
 

@@ -9,10 +9,7 @@ Shapes: B images, K classes, D pooled features, M answers, W = K + D numbers in 
 from __future__ import annotations
 
 import json
-import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -128,34 +125,6 @@ def _evenly_many(rows: np.ndarray, size: int, device: torch.device) -> np.ndarra
         return rows
     step = max(size // 8, 1)
     return np.resize(rows, min(-(-len(rows) // step) * step, size))
-
-
-class TeacherTime:
-    """The teacher's share of the time that training steps take, on the host's clock: nothing waits for a GPU."""
-
-    def __init__(self) -> None:
-        self._asking = self._steps = 0.0
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Inside it the teacher is asked."""
-        start = time.perf_counter()
-        yield
-        self._asking += time.perf_counter() - start
-
-    def start_step(self) -> None:
-        """Begins a training step."""
-        self._started = time.perf_counter()
-
-    def end_step(self) -> None:
-        """Ends it."""
-        self._steps += time.perf_counter() - self._started
-
-    def take(self) -> float:
-        """The share, 0..1, since it was last taken."""
-        share = self._asking / self._steps if self._steps else 0.0
-        self._asking = self._steps = 0.0
-        return share
 
 
 def open_cache(

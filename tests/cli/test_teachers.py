@@ -108,6 +108,27 @@ def test_a_run_of_another_configuration_or_one_that_was_not_finished_is_no_teach
     assert finished_run(read_command([*options, "--progress", "none", "--seed", "1"])) is None
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"class_path": "CaptionDistiller", "init_args": {"teacher": "x"}},
+            "trains a CaptionDistiller; a Classifier is needed",
+        ),
+        (
+            {"class_path": "Distiller", "init_args": {"teacher": "x", "losses": [{"name": "simkd"}]}},
+            "answers through its own teacher's classifier (simkd); give that teacher",
+        ),
+    ],
+)
+def test_what_cannot_teach_is_not_trained_first(fails, student, config, tmp_path, model, message):
+    config.write_text(yaml.safe_dump({"model": model}))
+    line = fails(*student())
+    assert line.startswith("error: model.teacher: ")
+    assert line.endswith(message)
+    assert not (tmp_path / "runs").exists()
+
+
 # ---- runs
 
 

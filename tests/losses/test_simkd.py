@@ -23,6 +23,9 @@ def test_the_projected_map_is_compared_and_classified():
     assert (projected >= 0).all()
     assert loss(student, teacher).item() == pytest.approx((projected - teacher).square().mean().item(), rel=1e-6)
     torch.testing.assert_close(loss.logits(student), teacher_head(projected))
+    both = loss.both(student, teacher)
+    assert torch.equal(both[0], loss(student, teacher))
+    assert torch.equal(both[1], loss.logits(student))
 
 
 def test_the_student_may_have_the_smaller_map():

@@ -69,6 +69,12 @@ def test_a_mistake_is_one_line(compare, options, message):
     assert any(line.startswith(message) for line in err.splitlines())
 
 
+def test_a_run_that_keeps_nothing_is_no_result(compare, images):
+    status, _, err = compare("a.yaml", "b.yaml", "--", "--data.root", str(images), "--trainer.fast_dev_run", "true")
+    assert status == 2
+    assert "its training did not end; leave out what keeps no run, such as trainer.fast_dev_run" in err
+
+
 def test_an_unknown_metric_is_named(compare, images):
     options = ["a.yaml", "b.yaml", "--seeds", "2", "--metric", "test/acuracy", "--", "--data.root", str(images)]
     status, _, err = compare(*options)

@@ -222,7 +222,8 @@ def test_the_student_is_a_plain_classifier_for_every_command(run, fails, distill
     assert same(plain["state_dict"], best["state_dict"])
     assert not set(Distiller.own_options) & plain["hyper_parameters"].keys()
     assert "teacher" not in json.dumps(plain["config"]["model"])
-    assert not {"optimizer_states", "loops", "callbacks", "distillation"} & plain.keys()
+    assert not {"optimizer_states", "loops", "distillation"} & plain.keys()
+    assert plain["callbacks"] == {"SaveCheckpoints": best["callbacks"]["SaveCheckpoints"]}
     assert path.stat().st_size < (directory / "checkpoints" / "best.ckpt").stat().st_size
     task = Classifier.load_from_checkpoint(path)
     assert type(task) is Classifier
@@ -480,11 +481,21 @@ def swapped(images: Path, folder: Path) -> Path:
 def test_a_teacher_that_is_worse_than_it_was_is_refused(run, fails, options, images, teacher, tmp_path):
     data = swapped(images, tmp_path)
     line = fails(*options(data=data))
-    assert line == (f"error: model.teacher: {teacher} has an accuracy of 0.3333 on the validation split, and recorded "
-                    "1.0000 when it was trained; are data, classes and image size the same? If so, raise "
-                    "model.allowed_drop")  # fmt: skip
+    assert line == (f"error: model.teacher: {teacher}: accuracy 0.3333 on the validation split, and its own run found "
+                    "1.0000; are data, preprocessing and options the same? If so, raise model.allowed_drop")  # fmt: skip
     assert not (tmp_path / "runs").exists()
     assert run(*options("--model.allowed_drop", 0.7, data=data)) == 0
+
+
+def test_each_of_several_teachers_and_an_exported_student_are_compared_with_what_they_were(
+    run, fails, distill, options, teacher, images, tmp_path
+):
+    assert "accuracy 0.3333" in fails(*options(source=json.dumps([str(teacher)] * 2), data=swapped(images, tmp_path)))
+    best = saved(distill("--trainer.max_epochs", 6), "best")["callbacks"]["SaveCheckpoints"]["best_value"]
+    student = tmp_path / "runs" / "r" / "version_0" / "checkpoints" / "student.ckpt"
+    line = fails(*options(source=student, data=tmp_path / "swapped"))
+    assert f"{student}: accuracy " in line
+    assert f"its own run found {best:.4f}; are data" in line
 
 
 def test_a_teacher_with_another_normalisation_is_refused(fails, options, teacher, tmp_path):
@@ -492,7 +503,7 @@ def test_a_teacher_with_another_normalisation_is_refused(fails, options, teacher
     checkpoint["hyper_parameters"] |= {"mean": [0.9, 0.9, 0.9], "std": [0.1, 0.1, 0.1]}
     checkpoint["state_dict"] = {n: v for n, v in checkpoint["state_dict"].items() if not n.startswith("normalize.")}
     torch.save(checkpoint, tmp_path / "other.ckpt")
-    assert "and recorded 1.0000 when it was trained" in fails(*options(source=tmp_path / "other.ckpt"))
+    assert "and its own run found 1.0000; are data" in fails(*options(source=tmp_path / "other.ckpt"))
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from project.runs.checkpoints import read_checkpoint
 
@@ -40,6 +43,43 @@ def test_a_resumed_run_has_the_same_bits(run, images, fit_options, tmp_path):
         assert torch.equal(other["ema"]["network"][name], value)
     for name, value in one["state_dict"].items():
         assert torch.equal(other["state_dict"][name], value)
+
+
+class Stop(Callback):
+    """Sends SIGTERM within the second step."""
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if trainer.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_is_stopped_in_mid_epoch_has_averaged_each_step(run, images, fit_options, tmp_path):
+    shape = ("--model.lr_scheduler", "null", "--trainer.max_epochs", 2)
+    assert run(*fit_options(images, tmp_path / "whole", *OWN, *shape)) == 0
+    stop = ("--trainer.callbacks", json.dumps([{"class_path": f"{__name__}.Stop"}]))
+    assert run(*fit_options(images, tmp_path / "parts", *OWN, *shape, *stop)) == 143
+    last = tmp_path / "parts" / "r" / "version_0" / "checkpoints" / "last.ckpt"
+    assert read_checkpoint(last)["ema"]["steps"] == read_checkpoint(last)["global_step"] == 2
+    assert run(*fit_options(images, tmp_path / "parts", *OWN, *shape, "--ckpt_path", "last")) == 0
+    one = read_checkpoint(tmp_path / "whole" / "r" / "version_0" / "checkpoints" / "last.ckpt")
+    other = read_checkpoint(last)
+    assert one["ema"]["steps"] == other["ema"]["steps"]
+    assert all(torch.equal(other["ema"]["network"][name], value) for name, value in one["ema"]["network"].items())
+    assert all(torch.equal(other["state_dict"][name], value) for name, value in one["state_dict"].items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--trainer.precision", "bf16-true"), "model.teacher: 16-bit weights are too coarse to average; use "),
+        (
+            ("--model.losses", '[{"name": "simkd"}]'),
+            "model.teacher: with simkd the student answers through a teacher's ",
+        ),
+    ],
+)
+def test_what_an_average_cannot_be_is_one_line(fails, images, fit_options, tmp_path, options, message):
+    assert fails(*fit_options(images, tmp_path / "runs", *OWN, *options)).startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1])

@@ -148,6 +148,17 @@ def test_a_step_equals_the_formula_in_double_precision(attention, bidirectional,
     total = sum(weight * expected[name] for name, weight in zip(expected, weights.values(), strict=True))
     assert loss.item() == task.counted["loss"].item() == pytest.approx(total, rel=1e-4)
     assert task.counted["count"] == 3
+    directions = 2 if bidirectional else 1
+    plain = divergence(task, teachers, captions_of(data), 1.0) / directions
+    assert task.counted["teacher_kl"].item() == pytest.approx(plain, rel=1e-4)
+    if count == 1:
+        pairs = [
+            (logits(task, *each, direction)[0].argmax(1), logits(teachers[0], *each, direction)[0].argmax(1))
+            for each in captions_of(data)
+            for direction in range(directions)
+        ]
+        same = np.concatenate([one == other for one, other in pairs]).mean()
+        assert task.counted["agreement"].item() == pytest.approx(same, abs=1e-6)
 
 
 def test_more_padding_changes_nothing():
@@ -182,7 +193,7 @@ def test_what_has_no_weight_is_not_computed():
     data = batch(DATA)
     words = distiller([captioner(1)], label_weight=0.0)
     words.training_step(data, 0)
-    assert set(words.counted) == {"count", "loss", "loss_words", "weighted_words"}
+    assert set(words.counted) == {"count", "loss", "loss_words", "weighted_words", "agreement", "teacher_kl"}
     sequences = distiller([captioner(1)], label_weight=0.0, word_weight=0.0, sequence_weight=1.0)
     sequences._teacher = None
     loss = sequences.training_step(data, 0)
@@ -225,7 +236,7 @@ def test_a_search_for_whole_captions_is_the_teachers_own_but_for_its_width():
 
 
 def test_hyper_parameters_are_plain_and_make_the_same_task():
-    task = distiller([captioner(1)], sequence_weight=0.25, sequence="closest", temperature=3.0, sequence_beam=2)
+    task = distiller([captioner(1)], sequence_weight=0.25, sequence="closest", temperature=3.0, sequence_beam=2, allowed_drop=1.0)
     options = dict(task.hparams)
     assert json.loads(json.dumps(options)) == options
     again = CaptionDistiller(**options)
@@ -302,7 +313,8 @@ def test_a_run_holds_the_student_alone(run, options, captioned, teacher, tmp_pat
     directory = tmp_path / "runs" / "c" / "version_0"
     recorded = {name for name in rows(directory)[0] if name.startswith("train/")}
     names = ("labels", "words", "sequences")
-    assert recorded == {"train/loss"} | {f"train/{kind}_{name}" for kind in ("loss", "weighted") for name in names}
+    losses = {f"train/{kind}_{name}" for kind in ("loss", "weighted") for name in names}
+    assert recorded == {"train/loss", "train/agreement", "train/teacher_kl"} | losses
     for row in rows(directory):
         weighted = [float(row[f"train/weighted_{name}"]) for name in names]
         assert float(row["train/loss"]) == pytest.approx(sum(weighted), rel=1e-5)

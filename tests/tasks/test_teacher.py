@@ -17,6 +17,7 @@ from project.errors import CheckpointError, ConfigError
 from project.models.captioning import DecoderOptions
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Captioner, Classifier, Distiller
+from project.tasks.student import check_measured
 from project.tasks.teacher import Teacher, open_teacher
 
 NAMES = ["a", "b", "c", "d"]
@@ -186,15 +187,19 @@ def test_a_run_or_its_checkpoint_is_opened_with_the_accuracy_that_it_recorded(tr
     recorded = saved["callbacks"]["SaveCheckpoints"]["best_value"]
     for source in (trained, best):
         found = open_teacher(str(source), ["a", "b", "c"], 12)
-        assert found.recorded_accuracy == recorded > 0.3
+        assert found.recorded_best == {"val/accuracy": recorded}
         assert all(torch.equal(value, saved["state_dict"][name]) for name, value in found.state_dict().items())
-    assert Teacher([found], ["c", "a", "b"]).recorded_accuracy == [recorded]
+    with pytest.raises(
+        CheckpointError, match=rf"^model\.teacher: x: accuracy 0\.0000 .* found {recorded:.4f}; are data"
+    ):
+        check_measured("x", found, "accuracy", 0.0, recorded - 0.01)
+    check_measured("x", found, "accuracy", 0.0, recorded)
 
 
 @pytest.mark.parametrize("saved", [{}, {"SaveCheckpoints": {"monitor": "val/loss", "best_value": 0.5, "best_step": 1}}])
 def test_what_is_no_accuracy_is_not_taken_for_one(tmp_path, saved):
     source = save(member(), tmp_path / "t.ckpt", callbacks=saved)
-    assert open_teacher(source, NAMES, 16).recorded_accuracy is None
+    check_measured("x", open_teacher(source, NAMES, 16), "accuracy", 0.0, 0.0)
 
 
 def wrong_classes(folder: Path, trained: Path) -> None:
@@ -265,7 +270,7 @@ def test_pretrained_weights_answer_in_the_students_classes(weights, names):
         expected = theirs.eval()((images(2, 80) / 255 - mean) / std)
     places = [1, 0, 999] if len(names) == 3 else list(range(1000))
     torch.testing.assert_close(teacher(images(2, 80)).logits, expected[:, places], rtol=1e-4, atol=1e-5)
-    assert teacher.recorded_accuracy == [None]
+    check_measured("x", teacher.members[0], "accuracy", 0.0, 0.0)
 
 
 def test_pretrained_weights_that_cannot_be_had_are_the_teachers(tmp_path, monkeypatch):

@@ -21,8 +21,9 @@ from project.losses.distillation import LossTerm, Outputs
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Distiller
 from project.tasks.classifier import Classifier
+from project.tasks.student import TeacherTime
 from project.tasks.teacher import Teacher
-from project.tasks.teacher_cache import TeacherCache, TeacherTime, _evenly_many, _Pending
+from project.tasks.teacher_cache import TeacherCache, _evenly_many, _Pending
 
 
 class Watch(Callback):

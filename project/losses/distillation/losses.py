@@ -21,11 +21,13 @@ class Sum(NamedTuple):
     total: scalar float32, with gradient: the sum of `weighted`.
     raw: each term before its weight, scalars without gradient.
     weighted: each term times its weight at this time, scalars with gradient.
+    logits: (B, K), with gradient: what the student answers, see `DistillationLosses.student_logits`.
     """
 
     total: Tensor
     raw: dict[str, Tensor]
     weighted: dict[str, Tensor]
+    logits: Tensor
 
 
 class DistillationLosses(nn.Module):
@@ -131,14 +133,18 @@ class DistillationLosses(nn.Module):
             targets: what is known of the images.
             epoch: the time in epochs, counted from 0, for the terms that warm up.
         """
-        raw, weighted = {}, {}
+        raw, weighted, logits = {}, {}, student.logits
         for name, term in self.terms.items():
             given = _given(student, teacher, targets, self._stages[name])
-            call = self._calls[name] if name in self._calls else self.learned[name]
-            loss = call(*(given[each] for each in LOSSES[term.name].inputs))
+            call: Any = self._calls[name] if name in self._calls else self.learned[name]
+            inputs = (given[each] for each in LOSSES[term.name].inputs)
+            if name == self._answering:
+                loss, logits = call.both(*inputs)
+            else:
+                loss = call(*inputs)
             raw[name], weighted[name] = loss.detach(), loss * term.weight_at(epoch)
         nothing = torch.zeros((), device=student.logits.device)
-        return Sum(sum(weighted.values(), nothing), raw, weighted)
+        return Sum(sum(weighted.values(), nothing), raw, weighted, logits)
 
 
 def _named(terms: Sequence[LossTerm]) -> dict[str, LossTerm]:

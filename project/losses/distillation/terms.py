@@ -37,6 +37,7 @@ class LossTerm:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"model.losses.{self.name}.{name}: must be at least 0; got {value}")
+        object.__setattr__(self, "options", self.options or {})  # a configuration's empty `options:` is None
         check_options(self.name, self.options)
 
     def weight_at(self, epoch: float) -> float:

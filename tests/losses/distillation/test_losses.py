@@ -235,6 +235,16 @@ def test_the_student_answers_with_the_teachers_classifier():
     assert not torch.allclose(expected, student.logits)
 
 
+def test_a_training_batch_goes_once_through_the_projector_that_answers():
+    module, student, teacher = losses("simkd", "kd").train(), outputs(STUDENT, 0), outputs(TEACHER, 1)
+    norms = [part for part in module.learned["simkd"].projector if isinstance(part, nn.BatchNorm2d)]
+    found = module(student, teacher, targets(), epoch=0.0)
+    assert [int(norm.num_batches_tracked) for norm in norms] == [1, 1, 1]
+    torch.testing.assert_close(found.logits, module.student_logits(student))
+    torch.testing.assert_close(found.raw["kd"], kd(student.logits.detach(), teacher.logits.detach()))
+    assert losses("kd")(student, teacher, targets(), epoch=0.0).logits is student.logits
+
+
 def test_only_the_students_own_logits_need_its_classifier():
     assert losses("fitnets").needs_classifier  # cross-entropy looks at it
     assert losses("simkd", "kd").needs_classifier

@@ -30,6 +30,7 @@ def test_a_list_of_terms_is_read_from_yaml(tmp_path):
 def test_a_term_is_plain_data():
     term = LossTerm("dkd", options={"beta": 2.0}, warmup_epochs=20)
     assert LossTerm(**dataclasses.asdict(term)) == term
+    assert LossTerm("kd", options=None) == LossTerm("kd")  # what an empty `options:` is
     with pytest.raises(dataclasses.FrozenInstanceError):
         term.weight = 2
 
