@@ -64,6 +64,8 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
 
     if options.ckpt_path is None:
         raise ConfigError("--ckpt_path: is required; give a checkpoint or a run's folder")
+    if not 0 <= options.seed < 2**32:
+        raise ConfigError(f"--seed: must be in 0..{2**32 - 1}; got {options.seed}")
     quiet_lightning()
     command = read_command(["test", "--ckpt_path", options.ckpt_path, *rest])
     assert command.checkpoint_path is not None, "it was given"

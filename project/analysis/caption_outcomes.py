@@ -132,6 +132,7 @@ def collect_captions(
 @contextmanager
 def searching(captioner: Captioner, decoding: Decoding) -> Iterator[None]:
     """Inside it a captioner searches in another way."""
+    captioner.open_ensemble()  # or the first search would open it for itself alone
     own = captioner.search
     captioner.search = CaptionSearch(own.networks, decoding, captioner.hparams["max_words"])
     try:

@@ -48,8 +48,13 @@ def count_flops(function: Callable[[Tensor], object], image_size: int, device: t
         device: of the network.
     """
     counter = FlopCounterMode(display=False)
-    with counter:
-        function(_noise(1, image_size, device))
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it hides attention and its projections from the counter
+    try:
+        with counter:
+            function(_noise(1, image_size, device))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops()
 
 

@@ -18,6 +18,7 @@ from project.analysis.bootstrap import Estimate, bootstrap
 from project.errors import DataError
 
 _PATH = "path"
+_MOST = 50  # groups of an attribute that a table and a figure can show
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, list[str | None]
         DataError: the file cannot be read, has no such columns, or knows none of the images.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin it with a mark
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -143,9 +144,17 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, list[str | None]
     attributes = [name for name in columns if name and name != _PATH]
     if _PATH not in columns or not attributes:
         raise DataError(f"--groups: {path}: needs a column 'path' and one or more attributes; found {columns}")
+    for line, row in enumerate(rows, start=2):
+        if "\0" in (row[_PATH] or ""):
+            raise DataError(f"--groups: {path}: row {line}: {row[_PATH]!r} is no path")
     table = {str((path.parent / row[_PATH]).resolve()): row for row in rows if row[_PATH]}
     found = [table.get(str(Path(image).resolve()), {}) for image in images]
     if not any(found):
         raise DataError(f"--groups: {path}: knows none of the {len(images)} images, such as {images[0]}; its paths are "
                         "relative to its own folder")  # fmt: skip
-    return {name: [row.get(name) or None for row in found] for name in attributes}
+    values = {name: [row.get(name) or None for row in found] for name in attributes}
+    for name, each in values.items():
+        if (count := len(set(each) - {None})) > _MOST:
+            raise DataError(f"--groups: {path}: column '{name}' has {count} groups, more than {_MOST}; join some, or leave "
+                            "the column out")  # fmt: skip
+    return values

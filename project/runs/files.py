@@ -30,9 +30,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces a text file in one step."""
+    """Replaces a text file in one step; what is no text, such as some files' names, is written as its escapes."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -213,16 +213,20 @@ class Captioner(FineTunedTask):
         if self.compiles:
             check_compiler(self.trainer.strategy.root_device)
             self.network.encoder.compile()
-        self._open_ensemble()
+        self.open_ensemble()
 
-    def _open_ensemble(self) -> None:
+    def open_ensemble(self) -> None:
+        """Opens the networks that speak together with this one, unless they are open."""
+        if len(self._others) == len(self.search.decoding.ensemble):
+            return
         self._others = []
         for path in self.search.decoding.ensemble:
             other = Captioner.load_from_checkpoint(path, map_location=self.device)
             for name in ("vocabulary", "image_size", "center_crop"):
                 if other.hparams[name] != self.hparams[name]:
-                    raise CheckpointError(f"model.decoding.ensemble: {path}: its {name} is another one; networks that "
-                                          "speak together need the same")  # fmt: skip
+                    raise CheckpointError(
+                        f"model.decoding.ensemble: {path}: its {name} is another one; all need the same"
+                    )
             if len(other.network.decoders) != len(self.network.decoders):
                 raise CheckpointError(f"model.decoding.ensemble: {path}: one of them is bidirectional, the other not")
             self._others.append(other)
@@ -335,8 +339,7 @@ class Captioner(FineTunedTask):
         return torch.Generator(self.device).manual_seed((torch.initial_seed() + ids[0]) % 2**63)
 
     def _all_features(self, images: Tensor, own: Features) -> list[Features]:
-        if len(self._others) < len(self.search.decoding.ensemble):  # from Python, where no Trainer sets up
-            self._open_ensemble()
+        self.open_ensemble()  # from Python, where no Trainer sets up
         return [own, *(other.to(images.device).eval()(images) for other in self._others)]
 
     def _texts(self, found: Hypotheses) -> list[str]:

@@ -24,6 +24,15 @@ def test_flops_of_a_convolution_and_a_matrix():
     assert counted == 2 * (8 * 8 * 5 * 3 * 9) + 2 * (5 * 8 * 8 * 7)
 
 
+def test_flops_of_attention_that_is_fused():
+    """Of T tokens of D numbers: four projections, and T² products for scores and for their means."""
+    attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    tokens = torch.randn(1, 5, 8)
+    counted = count_flops(lambda images: attention(tokens, tokens, tokens, need_weights=False), 2, CPU)
+    assert counted == 2 * (4 * 5 * 8 * 8 + 2 * 5 * 5 * 8)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_speed_is_the_time_of_a_batch():
     def slow(images: torch.Tensor) -> None:
         assert images.dtype == torch.uint8

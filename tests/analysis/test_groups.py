@@ -91,14 +91,24 @@ def test_a_table_of_groups_is_read_by_path(tmp_path):
     assert found == {"tone": ["light", "dark", None], "age": ["old", None, None]}
 
 
+def test_the_mark_that_spreadsheets_begin_with_is_no_part_of_the_name(tmp_path):
+    (tmp_path / "groups.csv").write_text("\ufeffpath,tone\n1.png,dark\n", encoding="utf-8")
+    assert read_groups(tmp_path / "groups.csv", [str(tmp_path / "1.png")]) == {"tone": ["dark"]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "cannot be read"),
         ("image,tone\n1.png,dark\n", "needs a column 'path'"),
         ("path\n1.png\n", "one or more attributes"),
-        ("path,tone\nother.png,dark\n", "knows none of the 1 images"),
+        ("path,tone\nother.png,dark\n", "knows none of the 51 images"),
         ("", "needs a column 'path'"),
+        ("path,tone\n1.png,a\n\0.png,b\n", "row 3: .* is no path|cannot be read"),
+        (
+            "path,tone\n" + "".join(f"{i}.png,tone {i}\n" for i in range(60)),
+            "column 'tone' has 51 groups, more than 50",
+        ),
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path, text, message):
@@ -106,5 +116,5 @@ def test_a_bad_table_is_one_line(tmp_path, text, message):
     if text is not None:
         path.write_text(text)
     with pytest.raises(DataError, match=message) as error:
-        read_groups(path, [str(tmp_path / "1.png")])
+        read_groups(path, [str(tmp_path / f"{i}.png") for i in range(1, 52)])
     assert "\n" not in str(error.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# a name that is given must lead to one: where these tests are to run, as in CI, nothing is left out in silence
+# a name that is given must lead to one: where CHROMIUM is set, nothing is left out
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 WITHOUT = pytest.mark.skip(reason="no Chromium is installed (or name one in the variable CHROMIUM)")
 

@@ -79,3 +79,8 @@ def test_what_a_killed_process_leaves_is_removed(tmp_path):
     assert len(os.listdir(tmp_path)) == 3
     remove_leftovers(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".mine", "t"]
+
+
+def test_a_files_name_that_is_no_text_is_written_as_its_escapes(tmp_path):
+    write_atomically(tmp_path / "f", os.fsdecode(b"x\xff.png"))
+    assert (tmp_path / "f").read_text() == "x\\udcff.png"

@@ -78,6 +78,7 @@ def test_a_captioner(run, report, captioned, caption_options, tmp_path):
     ("options", "message"),
     [
         ([], "error: --ckpt_path: is required"),
+        (["--ckpt_path", "RUN", "--seed", "-1"], "error: --seed: must be in 0..4294967295; got -1"),
         (["--ckpt_path", "absent.ckpt"], "error: ckpt_path: absent.ckpt: there is no such file"),
         (
             ["--ckpt_path", "RUN", "--sections", "acuracy"],

@@ -236,7 +236,9 @@ def test_a_search_for_whole_captions_is_the_teachers_own_but_for_its_width():
 
 
 def test_hyper_parameters_are_plain_and_make_the_same_task():
-    task = distiller([captioner(1)], sequence_weight=0.25, sequence="closest", temperature=3.0, sequence_beam=2, allowed_drop=1.0)
+    task = distiller(
+        [captioner(1)], sequence_weight=0.25, sequence="closest", temperature=3.0, sequence_beam=2, allowed_drop=1.0
+    )
     options = dict(task.hparams)
     assert json.loads(json.dumps(options)) == options
     again = CaptionDistiller(**options)

@@ -16,7 +16,7 @@ from project.analysis.report.document import Block, Data, Numbers, Picture, Sect
 from project.analysis.report.subject import Subject
 
 _MATRIX_CLASSES = 1000  # above it the matrix is too large to write
-_THRESHOLDS, _PAIRS = 201, 20
+_PAIRS = 20
 _Row = tuple[str, int, Estimate, Estimate, Estimate]
 """A class, its samples, precision, recall and F1."""
 
@@ -44,12 +44,8 @@ def accuracy_section(subject: Subject) -> Section:
         Table("classes", columns, worst_first, "By class, the least F1 first"),
     ]
     if num_classes <= _MATRIX_CLASSES:
-        heights, widths, _ = multiclass_precision_recall_curve(
-            outcomes.probabilities, outcomes.labels, num_classes, _THRESHOLDS
-        )
-        assert isinstance(heights, Tensor)
-        assert isinstance(widths, Tensor)
-        figure = precision_recall_figure(heights[:, :-1], widths[:, :-1], outcomes.class_names)
+        heights, widths, _ = multiclass_precision_recall_curve(outcomes.probabilities, outcomes.labels, num_classes)
+        figure = precision_recall_figure(heights, widths, outcomes.class_names)
         text = "Precision against recall, a curve for each of the classes with the least average precision."
         blocks.insert(2, Picture.of(figure, text, "Precision and recall at every threshold of the probability."))
     return Section("accuracy", "Accuracy", f"Of {len(outcomes):,} samples of the {outcomes.split} split.", blocks)

@@ -67,6 +67,8 @@ def check_inputs(subject: Subject, folder: Path) -> None:
     Raises:
         UserError: one of them cannot be used.
     """
+    if subject.images and subject.captions:
+        raise ConfigError("--images: explanations are made of classifiers; leave it out")
     _ = subject.groups
     for image in subject.images:
         open_rgb(image)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from project.analysis.bootstrap import bootstrap
 from project.analysis.figures import reliability_figure
-from project.analysis.report.document import Block, Numbers, Picture, Section, Table, Value
+from project.analysis.report.document import Block, Note, Numbers, Picture, Section, Table, Value
 from project.analysis.report.subject import Subject
 from project.metrics.calibration import Bins, CalibrationError
 
@@ -44,6 +44,13 @@ def calibration_section(subject: Subject) -> Section:
         *pictures,
         Table("bins", ("probabilities", "bin", "bin_samples", "bin_confidence", "bin_accuracy"), bin_rows, "Bins", 0),
     ]
+    if subject.classifier.tta is not None:
+        blocks.append(Note("The temperature was found for single views. These are the means of several (model.tta), which "
+                           "may need another."))  # fmt: skip
+    if outcomes.split == "val":
+        blocks.append(
+            Note("The temperature was found on this very split, so what it improves here is more than elsewhere.")
+        )
     introduction = (
         "Of all answers of 90 %, are nine in ten right? The temperature changes how sure they are, and no answer."
     )

@@ -31,19 +31,21 @@ _SHOWN, _MAPS, _WORDS = 8, 6, 7
 def captions_section(subject: Subject) -> Section:
     """All metrics for greedy search, for beams, and for the search that is configured."""
     own = subject.captioner.search.decoding
-    found: list[tuple[str, int, CaptionOutcomes]] = []
+    found: list[tuple[str, int, bool, CaptionOutcomes]] = []
     for name, decoding in searches(own).items():
         said = subject.said if decoding == own else subject.said_by(decoding)
-        found.append((name, 1 if decoding.search == "greedy" else decoding.beam_size, said))
+        greedy, is_beam = decoding.search == "greedy", decoding.search == "beam" and decoding.groups == 1
+        found.append((name, 1 if greedy else decoding.beam_size, greedy or is_beam, said))
     score_rows: list[list[Value]] = []
     diversity_rows: list[list[Value]] = []
     by_beam: dict[int, Estimate] = {}
     configured: dict[str, Estimate] = {}
-    for name, beam_size, said in found:
+    for name, beam_size, in_figure, said in found:
         each = bootstrap_mean(torch.stack([said.rouge_l, said.cider_d, said.exact_match], 1), subject.seed)
         score_rows.append([name, beam_size, *(said.scores[score] for score in _BLEU), *each])
         diversity_rows.append([name, *(_whole(said.scores[score]) for score in _DIVERSITY), said.seconds])
-        by_beam.setdefault(beam_size, each[1])
+        if in_figure:
+            by_beam.setdefault(beam_size, each[1])
         if said is subject.said:
             configured = dict(zip(("rouge_l", "cider_d", "exact_match"), each, strict=True))
     headline: dict[str, Value] = {
@@ -132,30 +134,34 @@ def _example(subject: Subject, image: Tensor, row: int) -> Example:
 
 
 def _by_length(subject: Subject) -> Picture:
-    said = subject.said
-    lengths = said.reference_words.round().long().numpy()
-    # the longest are few: from where less than one in 50 is left, they are one group
-    longest = max((length for length in set(lengths) if (lengths >= length).mean() >= 0.02), default=0)
-    lengths = np.minimum(lengths, longest)
-    places = sorted(set(lengths.tolist()))
-    each = [said.cider_d[torch.from_numpy(lengths == place)] for place in places]
-    estimates = [bootstrap_mean(scores, subject.seed)[0] for scores in each]
-    figure = score_figure(
-        places,
-        estimates,
-        "CIDEr-D by length of the references",
-        f"words of the references; {longest} is {longest} or more",
-        "CIDEr-D",
-        [len(scores) for scores in each],
-    )
+    scores = scores_by_length(subject.said, subject.seed)
     text = "CIDEr-D by words of the references: " + ", ".join(
-        f"{place}: {estimate.value:.2f}" for place, estimate in zip(places, estimates, strict=True)
+        f"{length}: {estimate.value:.2f}" for length, (_, estimate) in scores.items()
     )
     caption = (
         "In brackets the number of images; bars are 95 % intervals. A reference of n words, n below 4, has no longer "
         "n-grams: its CIDEr-D is at most 2.5 n."
     )
-    return Picture.of(figure, text, caption)
+    return Picture.of(length_figure(scores), text, caption)
+
+
+def scores_by_length(said: CaptionOutcomes, seed: int = 0) -> dict[int, tuple[int, Estimate]]:
+    """Of images by the mean words of their references: how many there are, and their CIDEr-D.
+
+    The longest, of which there are few, are one group: from where less than one in 50 is left.
+    """
+    lengths = said.reference_words.round().long().numpy()
+    longest = max((length for length in set(lengths) if (lengths >= length).mean() >= 0.02), default=0)
+    lengths = np.minimum(lengths, longest)
+    each = {place: said.cider_d[torch.from_numpy(lengths == place)] for place in sorted(set(lengths.tolist()))}
+    return {place: (len(scores), bootstrap_mean(scores, seed)[0]) for place, scores in each.items()}
+
+
+def length_figure(scores: dict[int, tuple[int, Estimate]]) -> Figure:
+    """What `scores_by_length` gives, with intervals."""
+    sizes, estimates = zip(*scores.values(), strict=True)
+    across = f"words of the references; {max(scores)} is {max(scores)} or more"
+    return score_figure(list(scores), estimates, "CIDEr-D by length of the references", across, "CIDEr-D", sizes)
 
 
 def attention_figure(images: Tensor, answers: list[dict[str, Any]]) -> Figure:

@@ -14,12 +14,14 @@ _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 def cost_section(subject: Subject) -> Section:
     """Parameters, operations, and time by batch size."""
     task = subject.task
-    network = subject.captioner.network if subject.captions else subject.classifier.network
+    if subject.captions:
+        subject.captioner.open_ensemble()
+    networks = subject.captioner.search.networks if subject.captions else [subject.classifier.network]
     function = subject.captioner.answers if subject.captions else task
     speeds = measure_speed(function, task.image_size, task.device, _BATCH_SIZES)
     rows = [[*speed] for speed in speeds]
     numbers: dict[str, Value] = {
-        "parameters": count_parameters(network),
+        "parameters": sum(map(count_parameters, networks)),
         "flops": count_flops(function, task.image_size, task.device),
         "file_bytes": subject.checkpoint.stat().st_size,
         "threads": torch.get_num_threads(),

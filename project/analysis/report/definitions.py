@@ -74,7 +74,8 @@ DEFINITIONS: dict[str, Definition] = {
     "temperature": Definition(
         "Temperature",
         "What logits are divided by before the softmax. It lies in the checkpoint, and is the most probable one on the "
-        "validation split (Guo et al. 2017, arXiv:1706.04599, section 4.2, with a standard normal prior of log T).",
+        "validation split (Guo et al. 2017, arXiv:1706.04599, section 4.2, with a standard normal prior of log T), of the "
+        "images as they are: with model.tta the mean of several views is divided by it, of which it was not found.",
     ),
     "ece": Definition(
         "ECE",

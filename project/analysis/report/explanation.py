@@ -31,10 +31,10 @@ def explanation_section(subject: Subject) -> Section:
     with torch.no_grad():
         probabilities = classifier.probabilities(images).cpu()
     confidence, said = probabilities.max(1)
-    asked = torch.where(labels < 0, said, labels)
     device = classifier.device
+    labelled = bool((labels >= 0).all())
     with frozen(classifier):
-        maps = [grad_cam(classifier, images, classes.to(device)) for classes in (said, asked)]
+        maps = [grad_cam(classifier, images, c.to(device)) for c in ((said, labels) if labelled else (said,))]
         gradients = integrated_gradients(classifier, images, said.to(device)).cpu()
     made = [cam.cpu() for cam in maps if cam is not None]
     cams = torch.stack(made, 1) if made else None
@@ -52,9 +52,8 @@ def explanation_section(subject: Subject) -> Section:
     ]
     titles = [(classes[said[i]], confidence[i].item(), true[i]) for i in range(len(names))]
     figure = explanation_figure(images.cpu(), cams, gradients, titles)
-    text = (
-        "Images in rows; in columns the image, Grad-CAM of the prediction and of the label, and integrated gradients."
-    )
+    of_label = " and of the label" if labelled else ""
+    text = f"Images in rows; in columns the image, Grad-CAM of the prediction{of_label}, and integrated gradients."
     blocks: list[Block] = [
         Picture.of(
             figure,
@@ -98,11 +97,12 @@ def explanation_figure(
 
     Args:
         images: (n, 3, S, S) uint8.
-        cams: (n, 2, S, S) in 0..1, of the prediction and of the label, or none.
+        cams: (n, 2, S, S) in 0..1, of the prediction and of the label, or (n, 1, S, S) of the prediction, or none.
         gradients: (n, S, S), of the prediction.
         titles: of each image the predicted class, its probability and the label, if it is known.
     """
-    columns = 2 if cams is None else 4
+    cam_heads = ["Grad-CAM, prediction", "Grad-CAM, label"][: 0 if cams is None else cams.shape[1]]
+    columns = 2 + len(cam_heads)
     figure, axes = new_figure(1.5 * columns, 1.5 * len(images) + 0.3, len(images), columns)
     for row, (said, confidence, true) in enumerate(titles):
         picture = np.moveaxis(images[row].numpy(), 0, -1)
@@ -111,10 +111,7 @@ def explanation_figure(
         label = f"{shortened(said)}, {confidence:.0%}" + (f"\nlabel {shortened(true)}" if true is not None else "")
         first.set_title(label, fontsize=8, fontweight="normal", parse_math=False)
         grey = picture.mean(2)
-        heads = ["integrated gradients"] if cams is None else [
-            "Grad-CAM, prediction", "Grad-CAM, label", "integrated gradients"
-        ]  # fmt: skip
-        for place, head in enumerate(heads, start=1):
+        for place, head in enumerate([*cam_heads, "integrated gradients"], start=1):
             each = picture_axes(axes[row, place])
             if row == 0:
                 each.set_title(head, fontsize=8, fontweight="normal")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from project.analysis.bootstrap import Estimate
-from project.analysis.figures.text import heading
+from project.analysis.figures.text import heading, shortened
 from project.analysis.style import COLOURS, new_figure
 
 
@@ -93,7 +93,7 @@ def group_figure(
     places = np.arange(len(names))
     error = np.abs(values[:, 1:] - values[:, :1]).T
     axes.errorbar(values[:, 0], places, xerr=_lengths(error), fmt="o", color=COLOURS[0], capsize=3, markersize=5)
-    labels = [f"{name} ({size:,})" for name, size in zip(names, sizes, strict=True)]
+    labels = [f"{shortened(name)} ({size:,})" for name, size in zip(names, sizes, strict=True)]
     axes.set_yticks(places, labels)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)

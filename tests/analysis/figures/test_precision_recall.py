@@ -34,9 +34,24 @@ def test_areas_are_scikit_learns_and_the_worst_comes_first():
     axes = figure.axes[0]
     assert axes.get_title(loc="left") == f"Mean average precision {sum(areas) / 4:.3f}"
     for line, c in zip(axes.lines, worst, strict=True):
-        assert line.get_xdata() == pytest.approx(recall[c].numpy())
-        assert line.get_ydata() == pytest.approx(precision[c].numpy())
+        assert line.get_drawstyle() == "steps-post"  # a height counts to the left, to the next smaller recall
+        x, y = line.get_xdata(), line.get_ydata()
+        assert x == pytest.approx([*recall[c].tolist(), 0])
+        assert y == pytest.approx([*precision[c].tolist(), precision[c][-1].item()])
+        assert ((x[:-1] - x[1:]) * y[:-1]).sum() == pytest.approx(areas[c])
     assert figure.legends[0].get_title().get_text() == "the 3 worst of 4"
+
+
+def test_curves_of_all_probabilities_have_scikit_learns_areas_however_sure_the_network_is():
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (2000,))
+    logits = 8 * torch.randn(2000, 3) + 12 * torch.nn.functional.one_hot(labels, 3)
+    probabilities = logits.double().softmax(1)
+    precision, recall, _ = multiclass_precision_recall_curve(probabilities, labels, 3)
+    figure = precision_recall_figure(precision, recall, list("abc"))
+    areas = [average_precision_score(labels == c, probabilities[:, c]) for c in range(3)]
+    assert figure.axes[0].get_title(loc="left") == f"Mean average precision {sum(areas) / 3:.3f}"
+    assert all(len(line.get_xdata()) <= 500 for line in figure.axes[0].lines)
 
 
 def test_a_perfect_classifier_has_an_area_of_one():

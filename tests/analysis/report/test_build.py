@@ -84,6 +84,12 @@ def test_what_cannot_be_used_is_found_before_anything_is_measured(subject, tmp_p
         check_inputs(subject, tmp_path / ("file" if given == "folder" else "out"))
 
 
+def test_explanations_are_not_of_captioners(caption_subject, captioned, tmp_path):
+    caption_subject.images = [next(captioned.rglob("*.png"))]
+    with pytest.raises(UserError, match=r"^--images: explanations are made of classifiers; leave it out$"):
+        check_inputs(caption_subject, tmp_path)
+
+
 def test_a_folder_that_cannot_be_written_is_the_users(subject, tmp_path):
     (tmp_path / "file").write_text("in the way")
     facts = facts_of(subject, read_checkpoint(subject.checkpoint), collect_provenance([], subject.data.fingerprint()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -69,6 +70,17 @@ def test_the_section_has_both_before_and_after(subject):
         assert all(0 <= row["bin_confidence"] <= 1 and 0 <= row["bin_accuracy"] <= 1 for row in filled)
         assert all(row["bin_confidence"] is None for row in rows if not row["bin_samples"])
     assert math.isfinite(after["ece"]["high"])
+
+
+def test_it_says_where_the_temperature_was_found(subject):
+    def notes():
+        return [block.text for block in calibration_section(subject).blocks if block.kind == "note"]
+
+    assert notes() == []
+    subject.task.tta = "flip"
+    assert ["single views" in note for note in notes()] == [True]
+    subject.task.tta, subject.outcomes = None, dataclasses.replace(subject.outcomes, split="val")
+    assert ["this very split" in note for note in notes()] == [True]
 
 
 def test_the_temperature_is_that_of_the_validation_split(subject):

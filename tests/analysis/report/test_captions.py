@@ -9,7 +9,9 @@ import torch
 
 from project.analysis.caption_outcomes import collect_captions
 from project.analysis.report.captions import attention_figure, captions_section, examples_section, searches
-from project.tasks.caption_search import Decoding
+from project.analysis.report.subject import Subject
+from project.tasks import Captioner
+from project.tasks.caption_search import CaptionSearch, Decoding
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,30 @@ def test_scores_of_every_search(caption_subject):
     assert diversity["greedy"]["distinct_2"] == pytest.approx(greedy.scores["distinct_2"])
     assert isinstance(diversity["greedy"]["vocabulary_used"], int)
     assert caption_subject.task.search.decoding is own
+
+
+def test_the_figure_is_of_greedy_search_and_plain_beams_alone(caption_subject):
+    """Another search of the same size is in the table, beside the beam."""
+    own = caption_subject.task.search
+    sample = dataclasses.replace(own.decoding, search="sample", beam_size=5)
+    caption_subject.task.search = CaptionSearch(own.networks, sample, 8)
+    section = captions_section(caption_subject)
+    rows = {row["search"]: row["cider_d"]["value"] for row in section.plain()["scores"]}
+    assert next(iter(rows)) == "sample (as configured)"
+    (picture, *_) = (block for block in section.blocks if block.kind == "picture")
+    assert f"beam 5: {rows['beam of 5']:.2f}" in picture.text
+
+
+def test_every_search_of_an_ensemble_is_the_ensembles(caption_subject):
+    """Itself twice says what it says alone."""
+    alone = captions_section(caption_subject).plain()["scores"]
+    path = caption_subject.checkpoint
+    both = dataclasses.asdict(caption_subject.task.search.decoding) | {"ensemble": [str(path)]}
+    data = caption_subject.data
+    twice = Subject(Captioner.load_from_checkpoint(path, decoding=both), data, path)
+    found = captions_section(twice).plain()["scores"]
+    assert len(twice.task.search.networks) == 2
+    assert [row["cider_d"]["value"] for row in found] == pytest.approx([row["cider_d"]["value"] for row in alone])
 
 
 def test_examples_are_the_extremes(caption_subject):

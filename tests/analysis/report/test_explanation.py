@@ -37,6 +37,7 @@ def test_chosen_images_have_no_label(subject, trained_images):
     rows = explanation_section(subject).plain()["images"]
     assert [row["file"] for row in rows] == [str(path) for path in subject.images]
     assert all(row["true"] is None and row["true_probability"] is None for row in rows)
+    assert "of the label" not in explanation_section(subject).blocks[0].text
     answer = subject.task.predict(subject.images)
     assert [row["said"] for row in rows] == [each["label"] for each in answer]
 
@@ -48,11 +49,13 @@ def test_without_captum_the_section_says_how_to_install_it(subject, monkeypatch)
     assert "pip install 'captum>=0.8'" in section.blocks[0].text
 
 
-@pytest.mark.parametrize("with_maps", [True, False])
-def test_the_figure_has_a_row_for_each_image(with_maps):
+@pytest.mark.parametrize("maps", [2, 1, 0])
+def test_the_figure_has_a_row_for_each_image(maps):
     images = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
-    cams = torch.rand(2, 2, 8, 8) if with_maps else None
+    cams = torch.rand(2, maps, 8, 8) if maps else None
     figure = explanation_figure(images, cams, torch.randn(2, 8, 8), [("$a$", 0.5, "b"), ("c", 1.0, None)])
-    assert len(figure.axes) == 2 * (4 if with_maps else 2)
+    heads = ["Grad-CAM, prediction", "Grad-CAM, label"][:maps]  # none of a label that is not known
+    assert len(figure.axes) == 2 * (2 + maps)
+    assert [axes.get_title() for axes in figure.axes[1 : 2 + maps]] == [*heads, "integrated gradients"]
     assert figure.axes[0].get_title() == "$a$, 50%\nlabel b"
     assert to_pixels(figure).std() > 0
