@@ -20,7 +20,7 @@ from typing import Any
 # so that `python scripts/sweep.py` finds the project without installing it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from project.errors import ConfigError, one_line_for_mistakes
+from project.errors import ConfigError, RunError, one_line_for_mistakes
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,10 +62,10 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
     task: Any = locate(config.model.class_path)
     monitor, mode = monitored(config.checkpoint, task)
     folder = Path(command.root, f"sweep-{command.name}")
-    sweep = Sweep(folder, options.study, space, mode, config.seed, command.plain_config())
+    sweep = Sweep(folder, options.study, space, monitor, mode, config.seed, command.plain_config())
     print(f"sweep: {folder}\nstudy: {sweep.file}, {sweep.finished()} of {options.trials} trials finished", flush=True)
     with stop_requests() as stop:
-        Work(sweep, rest, monitor).run(options.trials, options.jobs, stop)
+        Work(sweep, rest).run(options.trials, options.jobs, stop)
         page = write_page(sweep, monitor, mode, command_line) if sweep.finished() else None
     if stop.status is not None:
         raise SystemExit(stop.status)
@@ -77,6 +77,9 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
         print(f"next: python -m project test --ckpt_path {best.path}")
     if page:
         print(f"page: {page.resolve().as_uri()}", flush=True)
+    if (table["state"] == "fail").all():
+        reason = table["reason"].iloc[-1].removeprefix("error: ")
+        raise RunError(f"all {len(table)} trials failed; the last: {reason}")
 
 
 if __name__ == "__main__":

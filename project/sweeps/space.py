@@ -109,7 +109,7 @@ def _distribution(value: Any, where: str) -> BaseDistribution:
     if "choices" in value:
         _check_keys(value, ("choices",), where)
         choices = value["choices"]
-        texts = [_text(choice) for choice in choices] if isinstance(choices, list) else []
+        texts = [_text(choice, where) for choice in choices] if isinstance(choices, list) else []
         if len(set(texts)) < max(len(texts), 2):
             raise ConfigError(f"{where}: choices: needs a list of two or more different values; got {choices!r}")
         return CategoricalDistribution(texts)
@@ -128,11 +128,17 @@ def _range(value: dict[str, Any], where: str) -> FloatDistribution | IntDistribu
         raise ConfigError(f"{where}: low {low} is not below high {high}")
     if log and (low <= 0 or step is not None):
         raise ConfigError(f"{where}: log: needs a low above 0, and no step")
-    if step is not None and (step <= 0 or (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step))):
+    if step is not None and (step <= 0 or not _leads(low, high, step)):
         raise ConfigError(f"{where}: step {step} does not lead from low {low} to high {high}")
     if all(isinstance(number, int | None) for number in (low, high, step)):
         return IntDistribution(low, high, log, step or 1)
     return FloatDistribution(low, high, log, step)
+
+
+def _leads(low: float, high: float, step: float) -> bool:
+    """Whether so many whole steps, at most a million, lead from one to the other."""
+    steps = (Decimal(str(high)) - Decimal(str(low))) / Decimal(str(step))
+    return steps <= 1e6 and steps == int(steps)
 
 
 def _check_keys(value: dict[str, Any], known: Sequence[str], where: str) -> None:
@@ -151,9 +157,12 @@ def _number(value: Any, where: str) -> Any:
     return value
 
 
-def _text(choice: Any) -> str:
+def _text(choice: Any, where: str) -> str:
     """As on the command line."""
-    return choice if isinstance(choice, str) else json.dumps(choice)
+    try:
+        return choice if isinstance(choice, str) else json.dumps(choice)
+    except TypeError:  # such as YAML's dates
+        raise ConfigError(f"{where}: choices: {choice} is a {type(choice).__name__}; put it in quotes") from None
 
 
 def _ends(distribution: BaseDistribution) -> Sequence[Any]:

@@ -7,6 +7,7 @@ what a killed process left behind is found at once.
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import json
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ class Sweep:
         folder: where the trials' runs lie; made if need be.
         study: the file, by default `study.db` in the folder.
         space: what is chosen from.
-        mode: whether less or more of the monitored metric is better.
+        monitor: the metric that trials are compared by.
+        mode: whether less or more of it is better.
         seed: of what is chosen, as a function of the seed, the trial's number and the trials before.
         config: what all trials share, of plain JSON types; it must not change.
 
@@ -67,11 +69,12 @@ class Sweep:
         folder: Path,
         study: Path | None,
         space: Space,
+        monitor: str,
         mode: Literal["min", "max"],
         seed: int = 0,
         config: dict[str, Any] | None = None,
     ) -> None:
-        self.folder, self.space, self.seed = folder, space, seed
+        self.folder, self.space, self.monitor, self.seed = folder, space, monitor, seed
         self.file = study or folder / "study.db"
         self._mine: dict[int, Turn] = {}
         shared = json.loads(json.dumps({"space": space.plain(), "config": config, "mode": mode}))
@@ -202,6 +205,9 @@ class Sweep:
                 continue
             run = self.run_of(_folder(trial))
             if run and run.finished and (value := best_value(run)) is not None:
+                reporting = Trial(self.study, trial._trial_id)
+                for place, found in list(enumerate(validations(run, self.monitor)))[len(trial.intermediate_values) :]:
+                    reporting.report(found, place)
                 self.study.tell(trial.number, value)
                 continue
             if latest[_folder(trial)].number == trial.number:
@@ -244,6 +250,14 @@ def best_value(run: RunDirectory | None) -> float | None:
     """The monitored metric of a run's best checkpoint, if it has one."""
     path = run and run.checkpoints / "best.ckpt"
     return read_checkpoint(path)["callbacks"]["SaveCheckpoints"]["best_value"] if path and path.is_file() else None
+
+
+def validations(run: RunDirectory | None, monitor: str) -> list[float]:
+    """What each validation of a run has found so far."""
+    if run is None or not (path := run.path / "metrics.csv").is_file():
+        return []
+    with open(path, newline="") as file:
+        return [float(row[monitor]) for row in csv.DictReader(file) if row.get(monitor)]
 
 
 def _folder(trial: Trial | FrozenTrial) -> str:

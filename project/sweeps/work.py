@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from project.errors import ConfigError
-from project.runs.directory import RunDirectory, find_runs
+from project.runs.directory import find_runs
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS
 from project.sweeps.space import as_arguments
-from project.sweeps.study import Sweep, Turn
+from project.sweeps.study import Sweep, Turn, validations
 
 _ROOT = Path(__file__).parents[2]
 _MISTAKES = 3  # as many in a row that the user can mend are not the options' doing
@@ -99,20 +98,14 @@ class Work:
     Args:
         sweep: which other processes may work on, too.
         arguments: what stands after `fit` in every trial.
-        monitor: the metric that trials are compared by.
         start: starts a trial.
         seconds: between two looks at the trials.
     """
 
     def __init__(
-        self,
-        sweep: Sweep,
-        arguments: Sequence[str],
-        monitor: str,
-        start: Start = start_process,
-        seconds: float = 0.5,
+        self, sweep: Sweep, arguments: Sequence[str], start: Start = start_process, seconds: float = 0.5
     ) -> None:
-        self.sweep, self.arguments, self.monitor = sweep, arguments, monitor
+        self.sweep, self.arguments = sweep, arguments
         self.start, self.seconds = start, seconds
         self._running: list[_Running] = []
         self._mistakes = 0
@@ -154,20 +147,23 @@ class Work:
     def _look(self) -> None:
         for running in list(self._running):
             status = running.process.poll()
-            values = validations(self.sweep.run_of(running.turn.folder), self.monitor)
+            values = validations(self.sweep.run_of(running.turn.folder), self.sweep.monitor)
             if self.sweep.report(running.turn, values) and status is None and not running.pruned:
                 running.pruned = True
                 running.process.terminate()
             if status is not None:
                 self._running.remove(running)
-                self._end(running, status)
+                said = self._end(running, status)
+                self._mistakes = self._mistakes + 1 if status == 2 and not running.pruned else 0
+                if self._mistakes == _MISTAKES:
+                    raise ConfigError(f"{_MISTAKES} trials in a row: {said.partition('error: ')[2]}")
 
-    def _end(self, running: _Running, status: int) -> None:
+    def _end(self, running: _Running, status: int) -> str:
+        """Tells the study, and says, what became of a trial."""
         turn, sweep = running.turn, self.sweep
-        self._mistakes = self._mistakes + 1 if status == 2 and not running.pruned else 0
         if status == 0:
             value = sweep.complete(turn)
-            said = "left no best checkpoint" if value is None else f"{self.monitor} {value:.4f}"
+            said = "left no best checkpoint" if value is None else f"{sweep.monitor} {value:.4f}"
         elif running.pruned:
             sweep.prune(turn)
             said = f"pruned after {turn.reported} validations"
@@ -179,8 +175,7 @@ class Work:
             sweep.fail(turn, line)
             said = f"failed with status {status}: {line}"
         print(f"{turn.folder}: {said}  {describe(turn.trial.params)}", flush=True)
-        if self._mistakes == _MISTAKES:
-            raise ConfigError(f"{_MISTAKES} trials in a row: {line.removeprefix('error: ')}")
+        return said
 
     def _give_back(self) -> None:
         """Stops what still runs, waits for its checkpoint, and leaves it to whoever goes on."""
@@ -190,16 +185,8 @@ class Work:
             for running in list(self._running):
                 if (status := running.process.poll()) is not None:
                     self._running.remove(running)
-                    self.sweep.complete(running.turn) if status == 0 else self.sweep.give_back(running.turn)
+                    self._end(running, status)
             time.sleep(self.seconds)
-
-
-def validations(run: RunDirectory | None, monitor: str) -> list[float]:
-    """What each validation of a run has found so far."""
-    if run is None or not (path := run.path / "metrics.csv").is_file():
-        return []
-    with open(path, newline="") as file:
-        return [float(row[monitor]) for row in csv.DictReader(file) if row.get(monitor)]
 
 
 def describe(params: dict[str, object]) -> str:

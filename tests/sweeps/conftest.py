@@ -112,7 +112,14 @@ def new_sweep(tmp_path, space):
     opened = []
 
     def make(space: Space = space, **others: object) -> Sweep:
-        options = {"folder": tmp_path / "sweep-x", "study": None, "mode": "max", "seed": 0, "config": {"a": 1}}
+        options = {
+            "folder": tmp_path / "sweep-x",
+            "study": None,
+            "monitor": MONITOR,
+            "mode": "max",
+            "seed": 0,
+            "config": {"a": 1},
+        }
         opened.append(Sweep(space=space, **(options | others)))
         return opened[-1]
 
@@ -126,7 +133,7 @@ def work():
     """Works on a sweep with played trials: (sweep, played, trials, jobs, stop)."""
 
     def run(sweep: Sweep, played: Played, trials: int, jobs: int = 1, stop: Stop | None = None) -> None:
-        Work(sweep, ["--config", "c.yaml"], MONITOR, played, seconds=0).run(trials, jobs, stop or Stop())
+        Work(sweep, ["--config", "c.yaml"], played, seconds=0).run(trials, jobs, stop or Stop())
 
     return run
 

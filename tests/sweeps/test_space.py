@@ -90,6 +90,8 @@ def test_pruners_by_name(read):
         ("a.x: {low: 0, high: 1, step: 0.3}", "a.x: step 0.3 does not lead from low 0 to high 1"),
         ("a.x: {low: 0, high: 1, step: -1}", "a.x: step -1 does not lead from low 0 to high 1"),
         ("a.x: {low: 0, hihg: 1}", "a.x: hihg: there is no such key; did you mean 'high'?"),
+        ("a.x: {choices: [2020-01-01, 2020-01-02]}", "a.x: choices: 2020-01-01 is a date; put it in quotes"),
+        ("a.x: {low: 0, high: 1, step: 1.0e-40}", "a.x: step 1e-40 does not lead from low 0 to high 1"),
         ("a.x: {choices: [1]}", "a.x: choices: needs a list of two or more different values; got [1]"),
         ("a.x: {choices: [1, '1']}", "a.x: choices: needs a list of two or more different values"),
         ("a.x: {choices: ab}", "a.x: choices: needs a list of two or more different values; got 'ab'"),

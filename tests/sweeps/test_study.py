@@ -68,7 +68,11 @@ def test_training_that_outlived_its_sweep_counts(new_sweep, play, curve):
     os.close(inherited)
     assert second.begin(1) is None
     assert states(second) == [COMPLETE]
-    assert second.study.trials[0].value == max(curve({k: str(v) for k, v in turn.trial.params.items()}))
+    values = curve({k: str(v) for k, v in turn.trial.params.items()})
+    assert second.study.trials[0].value == max(values)
+    assert second.study.trials[0].intermediate_values == pytest.approx(
+        dict(enumerate(values))
+    )  # as others are judged by
 
 
 def test_what_is_interrupted_is_gone_on_with_and_what_failed_is_not(new_sweep):

@@ -20,8 +20,8 @@ from project.errors import ConfigError
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory
 from project.sweeps.space import Space
-from project.sweeps.study import Sweep
-from project.sweeps.work import Stop, Work, start_process, stop_requests, validations
+from project.sweeps.study import Sweep, validations
+from project.sweeps.work import Stop, Work, start_process, stop_requests
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
@@ -102,6 +102,37 @@ def test_a_stopped_sweep_goes_on_where_it_was(new_sweep, play, curve, work, caps
     assert len(validations(run, "val/accuracy")) == 3
 
 
+class FailsWhenStopped:
+    """A process that ends with a fault of its own when it is asked to stop."""
+
+    status: int | None = None
+
+    def poll(self) -> int | None:
+        return self.status
+
+    def terminate(self) -> None:
+        self.status = 1
+
+
+def test_a_trial_that_fails_while_the_sweep_stops_is_not_tried_again(new_sweep):
+    class StopAtOnce:
+        looks = 0
+
+        @property
+        def status(self) -> int | None:
+            self.looks += 1
+            return 143 if self.looks > 1 else None
+
+    def start(arguments: list[str], output: Path, lock: object) -> FailsWhenStopped:
+        output.write_text("ZeroDivisionError: division by zero\n")
+        return FailsWhenStopped()
+
+    sweep = new_sweep()
+    Work(sweep, ["--config", "c.yaml"], start, seconds=0).run(1, 1, StopAtOnce())
+    assert states(sweep) == [FAIL]
+    assert sweep.study.trials[0].user_attrs["reason"] == "ZeroDivisionError: division by zero"
+
+
 def test_a_trial_that_was_killed_while_it_started_leaves_nothing(new_sweep, play, curve, work):
     turn = new_sweep().begin(1)
     sweep = new_sweep()
@@ -177,9 +208,9 @@ class InThisProcess:
 
 def test_the_configuration_of_a_trial_repeats_it_bit_for_bit(run, images, fit_options, tmp_path, space):
     space = Space({"model.optimizer.lr": space.distributions["model.optimizer.lr"]}, space.pruner)
-    sweep = Sweep(tmp_path / "runs" / "sweep-r", None, space, "max")
+    sweep = Sweep(tmp_path / "runs" / "sweep-r", None, space, "val/accuracy", "max")
     arguments = fit_options(images, tmp_path / "elsewhere")[1:]
-    Work(sweep, arguments, "val/accuracy", InThisProcess, seconds=0).run(2, 1, Stop())
+    Work(sweep, arguments, InThisProcess, seconds=0).run(2, 1, Stop())
     for trial in sweep.study.trials:
         first = sweep.run_of(f"trial_{trial.number:03}")
         assert first.path == tmp_path / "runs" / "sweep-r" / f"trial_{trial.number:03}" / "version_0"
