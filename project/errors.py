@@ -55,6 +55,15 @@ def one_line_for_mistakes() -> Iterator[None]:
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None
 
 
+@contextmanager
+def errors_of(option: str) -> Iterator[None]:
+    """Inside it what a library finds wrong with values is a `ConfigError` of the option that they come from."""
+    try:
+        yield
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"{option}: {error}") from None
+
+
 def one_line(error: Exception) -> str:
     """What is shown of an error; names in a damaged file can be as long as pages, and then the middle is left out."""
     line = " ".join(str(error).split())

@@ -62,6 +62,14 @@ class SaveCheckpoints(Checkpoint):
 
     # ---- when
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Has a run of so many steps resumed like any other.
+
+        With `max_steps` Lightning takes a whole epoch for one that was broken off, and ends it a second time.
+        """
+        loop: Any = trainer.fit_loop
+        loop._iteration_based_training = lambda: False
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock of the recovery checkpoint; from here on there is something new to save."""
         self._saved_at = time.monotonic()
@@ -73,16 +81,18 @@ class SaveCheckpoints(Checkpoint):
         """Saves in mid-epoch, when it is time or a signal asks to stop."""
         done = batch_idx + 1
         since_validation = done if trainer.check_val_every_n_epoch else trainer.fit_loop.epoch_loop.total_batch_idx + 1
+        signals = trainer._signal_connector
+        self._stopping |= signals.received_sigterm  # of several processes, which `StopTogether` has agree, all or none
+        inside = self._inside_update(trainer)
+        # inside of accumulated batches Lightning would stop, too, and lose the gradients so far
+        signals.received_sigterm = self._stopping and not inside
         # Lightning resumes from here with the next batch: it would leave out a validation that is due now, the end of
         # the epoch, or the rest of an accumulated step
         if done >= trainer.num_training_batches or (
             trainer.val_check_batch not in (None, float("inf")) and since_validation % trainer.val_check_batch == 0
         ):
             return
-        signals = trainer._signal_connector
-        self._stopping |= signals.received_sigterm  # of several processes, which `StopTogether` has agree, all or none
-        if done % trainer.accumulate_grad_batches:
-            signals.received_sigterm = False  # or Lightning would stop here, and lose the gradients so far
+        if inside:
             return
         if self._stopping:
             self._save_last(trainer)
@@ -125,11 +135,19 @@ class SaveCheckpoints(Checkpoint):
             return
         # of two faults the first is the one to be told
         with nullcontext() if isinstance(exception, SIGTERMException) else suppress(OSError):
+            if trainer.validating and self._inside_update(trainer):
+                return  # no checkpoint has the gradients so far: the earlier one is exact
             if trainer.validating:
                 self._restart_validation = True
                 self._save(trainer, "last")
             elif self._saved_step != trainer.global_step:
                 self._save_last(trainer)
+
+    @staticmethod
+    def _inside_update(trainer: Trainer) -> bool:
+        """Whether some batches of an update are behind it, and some are to come."""
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return done % trainer.accumulate_grad_batches != 0 and done < trainer.num_training_batches
 
     def _failed_between_batches(self, trainer: Trainer, exception: BaseException) -> bool:
         """Whether an exception found whole batches behind it and the next one not begun: whoever reads it raised it."""
@@ -177,6 +195,9 @@ class SaveCheckpoints(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """A validation that was broken off is run again from its start: its metrics are not in the checkpoint."""
+        for loader in checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", []):
+            if loader.get("yielded", 0) >= trainer.num_training_batches:
+                loader["yielded"] = 0  # the next epoch is whole, also where `limit_train_batches` ends one early
         if self._restart_validation:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             # what Lightning takes for "stopped in the first batch"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.guard import stopped_by_guard
@@ -42,12 +43,18 @@ class RunRecord(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lists the training files that could not be read so far."""
-        skipped = getattr(data_of(trainer), "skipped_images", [])
+        skipped = set(getattr(data_of(trainer), "skipped_images", []))
+        if trainer.world_size > 1:  # each reads its share
+            all_skipped: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(all_skipped, skipped)
+            skipped = set().union(*all_skipped)
         if self._writes and skipped and self.run is not None:
             target = self.run.path / "skipped_images.txt"
-            if not target.exists():
+            if target.exists():  # of a resumed run, which may not have met them again
+                skipped |= set(target.read_text().splitlines())
+            else:
                 print(f"skipped {len(skipped)} unreadable training images, listed in {target}")
-            write_atomically(target, "\n".join(skipped) + "\n")
+            write_atomically(target, "\n".join(sorted(skipped)) + "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes that training came to its end."""

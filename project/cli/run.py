@@ -12,13 +12,14 @@ from typing import Any, Literal
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.callbacks.averaging import WeightAverage
 from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
+from project.callbacks.early_stopping import EarlyStopping
 from project.callbacks.guard import Guard, stopped_by_guard
 from project.callbacks.lookahead import Lookahead
 from project.callbacks.predictions import WritePredictions
@@ -28,6 +29,7 @@ from project.callbacks.results import WriteResults
 from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
 from project.cli.command import Command, read_command
+from project.cli.ranges import check_ranges
 from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data import ImageDataModule
@@ -70,6 +72,10 @@ def run_command(args: list[str]) -> None:
             raise ConfigError(f"early stopping: {error}") from None
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from None
+        except ValueError as error:
+            if not _is_lightnings(error):
+                raise
+            raise ConfigError(f"trainer: {error}") from None
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
@@ -77,8 +83,17 @@ def run_command(args: list[str]) -> None:
                            "whole") from None  # fmt: skip
 
 
+def _is_lightnings(error: BaseException) -> bool:
+    """Whether Lightning raised it itself, as it does of options that do not fit the data."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("lightning.")
+
+
 def _run(command: Command) -> None:
     quiet_lightning()
+    check_ranges(command.config)
     teachers = _train_teachers(command)
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
     seed_everything(command.config.seed, workers=True, verbose=False)
@@ -227,7 +242,7 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You passed `Trainer\\(accelerator='cpu', precision=", UserWarning)
             trainer = Trainer(**options)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ModuleNotFoundError) as error:
         raise ConfigError(f"trainer: {error}") from None
     check_precision(str(options["precision"]), trainer.strategy.root_device)
     return trainer
@@ -299,4 +314,6 @@ def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
     if saver and saver.best_value is not None:
         print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
     task: Any = trainer.lightning_module
+    if command.verb == "fit":
+        run.write_status("finished")  # also where nothing was left to train, of which Lightning says nothing
     print(closing(task, run, command.verb), f"run: {run.path}", sep="\n", flush=True)

@@ -84,6 +84,8 @@ class ImageDataModule(LightningDataModule):
         for name, value in (counts | {"train_size": 1 if train_size is None else train_size}).items():
             if value < 1:
                 raise ConfigError(f"data.{name}: must be at least 1; got {value}")
+        if num_workers is not None and num_workers < 0:
+            raise ConfigError(f"data.num_workers: must be at least 0; got {num_workers}")
         if repeats > 100:
             raise ConfigError(f"data.repeats: must be at most 100; got {repeats}")
         if not 0 < val_fraction < 1:
@@ -110,7 +112,7 @@ class ImageDataModule(LightningDataModule):
         self.predict = predict
         self.seed = seed
         self._stores: dict[Split, Store] = {}
-        self._loaders: list[Loader] = []
+        self._loaders: dict[str, Loader] = {}
         self._skipped: set[str] = set()
 
     # ---- what a data set says of itself
@@ -185,7 +187,7 @@ class ImageDataModule(LightningDataModule):
         """One line for each unreadable training file that was left out so far."""
         if "train" in self._stores:
             return self._stores["train"].skipped
-        for loader in self._loaders:
+        for loader in self._loaders.values():
             self._skipped |= set(getattr(loader, "skipped", {}).values())
         return sorted(self._skipped)
 
@@ -246,7 +248,8 @@ class ImageDataModule(LightningDataModule):
         order = self._evaluation_order(len(paths), min(self.eval_batch_size, 64))
         workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
         return self._kept(
-            StreamingLoader(samples, task.image_size, order, workers, self.seed, center_crop=task.center_crop)
+            "predict",
+            StreamingLoader(samples, task.image_size, order, workers, self.seed, center_crop=task.center_crop),
         )
 
     def batches_in_order(
@@ -276,7 +279,7 @@ class ImageDataModule(LightningDataModule):
     def teardown(self, stage: str) -> None:
         """Ends worker processes, and keeps what they could not read."""
         _ = self.skipped_images
-        for loader in self._loaders:
+        for loader in self._loaders.values():
             loader.close()
         self._loaders.clear()
 
@@ -311,7 +314,9 @@ class ImageDataModule(LightningDataModule):
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
         device = self.trainer.strategy.root_device
-        return self._kept(self._image_loader(split, self._order(split, order_class), device))
+        return self._kept(
+            f"{split} {order_class.__name__}", self._image_loader(split, self._order(split, order_class), device)
+        )
 
     def _image_loader(self, split: Split, order: TrainingOrder | EvaluationOrder, device: torch.device) -> Loader:
         training = split == "train"
@@ -338,8 +343,12 @@ class ImageDataModule(LightningDataModule):
             )
         return EvaluationOrder(length, batch_size, self.trainer.global_rank, self.trainer.world_size)
 
-    def _kept(self, loader: Loader) -> Loader:
-        self._loaders.append(loader)
+    def _kept(self, name: str, loader: Loader) -> Loader:
+        """Closes the one that it takes the place of, as with `reload_dataloaders_every_n_epochs`."""
+        if name in self._loaders:
+            _ = self.skipped_images
+            self._loaders[name].close()
+        self._loaders[name] = loader
         return loader
 
 

@@ -8,7 +8,9 @@ Shapes: B images, S × S pixels.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,8 @@ from project.data.order import EvaluationOrder, TrainingOrder, index_of
 from project.data.samples import Samples
 from project.data.store import Store
 from project.errors import DataError
+
+_PATIENCE = 60  # seconds for a batch of worker processes
 
 
 class Loader:
@@ -174,7 +178,8 @@ class StreamingLoader(Loader):
         self.skipped: dict[int, str] = {}
         self._keyed = _KeyedBatches(order)
         self._iterator: Iterator[tuple[Streamed | None, dict[int, str]]] | None = None
-        self._loader: DataLoader[Any] | None = DataLoader(
+        self._make_loader = partial(
+            DataLoader,
             _Files(samples, size, center_crop, seed, augmentation),
             batch_sampler=self._keyed,
             num_workers=num_workers,
@@ -184,18 +189,14 @@ class StreamingLoader(Loader):
             # without it `iter` would draw from torch's global state, at another moment on resuming
             generator=torch.Generator(),
         )
+        self._loader: DataLoader[Any] | None = self._make_loader(timeout=_PATIENCE if num_workers else 0)
 
     def close(self) -> None:
         """Ends the worker processes now, and not when the garbage collector comes by."""
         self._loader = self._iterator = None
 
     def _batches(self, start: int) -> Iterator[Streamed]:
-        self._keyed.start = start
-        # the only reference to the workers' iterator, so that `close` ends them in mid-epoch too
-        assert self._loader is not None, "closed"
-        self._iterator = iter(self._loader)
-        while (item := next(self._iterator, None)) is not None:
-            batch, errors = item
+        for batch, errors in self._items(start):
             if errors and not self.skip_bad:
                 raise DataError(f"{self.split} split: {next(iter(errors.values()))}")
             self.skipped.update(errors)
@@ -204,6 +205,29 @@ class StreamingLoader(Loader):
                     f"{self.split} split: none of a whole batch of {len(errors)} images can be read: {errors.popitem()[1]}"
                 )
             yield batch
+
+    def _items(self, start: int) -> Iterator[tuple[Streamed | None, dict[int, str]]]:
+        """What workers give, from the batch `start` on; where they have hung, others go on from the same batch.
+
+        A forked process may wait for ever for a lock that another thread held at that moment (PyTorch issue 130610).
+        """
+        while True:
+            assert self._loader is not None, "closed"
+            self._keyed.start = start
+            # the only reference to the workers' iterator, so that `close` ends them in mid-epoch too
+            self._iterator = iter(self._loader)
+            try:
+                while (item := next(self._iterator, None)) is not None:
+                    start += 1
+                    yield item
+                return
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+            warnings.warn(f"{self.split} split: no worker has given a batch for {_PATIENCE} s; others take their place, "
+                          "which are waited for however long they take", stacklevel=2)  # fmt: skip
+            self._iterator = None
+            self._loader = self._make_loader()
 
 
 _Item = tuple[np.ndarray | None, int, int, int | None, str]

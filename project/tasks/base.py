@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from project.data.images import load_square, to_rgb, to_square
-from project.errors import CheckpointError, ConfigError, NonFiniteError, did_you_mean
+from project.errors import CheckpointError, ConfigError, NonFiniteError, did_you_mean, errors_of
 from project.optim import SAM, MuonSGD, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
 from project.runs.checkpoints import SCHEMA, read_checkpoint
@@ -139,7 +139,9 @@ class Task(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over weights with and without decay, and the schedule with its interval."""
-        optimizer = self.make_optimizer(decay_groups(self, self.lr_scale, self._dimensions))
+        groups = decay_groups(self, self.lr_scale, self._dimensions)
+        with errors_of("model.optimizer"):
+            optimizer = self.make_optimizer(groups)
         if isinstance(optimizer, MuonSGD) and isinstance(self.trainer.strategy, FSDPStrategy):
             raise ConfigError(
                 "model.optimizer: MuonSGD needs whole filters in each process; set trainer.strategy to ddp"
@@ -151,7 +153,8 @@ class Task(LightningModule, ABC):
         if self.make_lr_scheduler is None:
             self._given_options = GivenOptions(optimizer, None)
             return optimizer
-        scheduler = self.make_lr_scheduler(optimizer)
+        with errors_of("model.lr_scheduler"):
+            scheduler = self.make_lr_scheduler(optimizer)
         if isinstance(scheduler, Schedule):
             scheduler.set_total_steps(self.total_steps())
         self._given_options = GivenOptions(optimizer, scheduler)
@@ -206,6 +209,8 @@ class Task(LightningModule, ABC):
             return  # nothing was measured in this epoch
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
+                if not any(name.startswith("val/") for name in self.results) and str(config.monitor).startswith("val/"):
+                    continue  # nothing was measured yet
                 if config.monitor not in self.results:
                     raise ConfigError(f"model.lr_scheduler.monitor: no metric '{config.monitor}'; "
                                       f"{did_you_mean(str(config.monitor), self.results)}")  # fmt: skip
@@ -332,12 +337,15 @@ class Task(LightningModule, ABC):
         checkpoint["task"] = type(self).__name__
         checkpoint["schema"] = SCHEMA
         checkpoint["training_means"] = self.training_means.state(self.trainer.strategy)
+        checkpoint["results"] = dict(self.results)  # which a schedule may look at before the next validation
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the running means back, and refuses another task's checkpoint."""
         _check_task(type(self), checkpoint, "ckpt_path")
         if self._trainer is not None:
             self.training_means.restore(checkpoint.get("training_means", {}), self.trainer.global_rank)
+            if self.trainer.state.fn == "fit":
+                self.results |= checkpoint.get("results", {})
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # Lightning's own arguments are of no use here

@@ -159,7 +159,7 @@ class LoseImages(Callback):
 
     def on_train_epoch_start(self, trainer, pl_module):
         if trainer.current_epoch == 1 and LoseImages.harm:
-            loaders = {loader.order.__class__.__name__: loader for loader in trainer.datamodule._loaders}
+            loaders = {loader.order.__class__.__name__: loader for loader in trainer.datamodule._loaders.values()}
             loader = loaders["TrainingOrder" if self.split == "train" else "EvaluationOrder"]
             batches = loader._batches
             loader._batches = lambda start: failing(batches(start), 4 if self.split == "train" else 0, self.split)

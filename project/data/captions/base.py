@@ -148,7 +148,9 @@ class CaptionDataModule(ImageDataModule, ABC):
         if split not in self._features:
             return super()._loader(split, order_class)
         pin_memory = self.trainer.strategy.root_device.type == "cuda"
-        return self._kept(FeatureLoader(self._features[split], self._order(split, order_class), pin_memory))
+        return self._kept(
+            f"{split} features", FeatureLoader(self._features[split], self._order(split, order_class), pin_memory)
+        )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Adds the captions to a batch of images."""

@@ -1,0 +1,23 @@
+"""Early stopping that a resumed run goes on with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer, callbacks
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, but for resuming: the patience is the one that is asked for now, and a decision to stop holds.
+
+    Lightning takes the patience of the checkpoint, and trains one epoch more where the run was killed between the decision
+    and its end.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes back how long nothing was better."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops at once where that was decided."""
+        trainer.should_stop = trainer.should_stop or 0 < self.wait_count >= self.patience
