@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer, callbacks
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 
 
-class EarlyStopping(callbacks.EarlyStopping):
+class StopEarly(EarlyStopping):
     """Lightning's, but for resuming: the patience is the one that is asked for now, and a decision to stop holds.
 
     Lightning takes the patience of the checkpoint, and trains one epoch more where the run was killed between the decision
     and its end.
     """
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's own, so that the state of either is the other's."""
+        return super().state_key.replace(type(self).__qualname__, EarlyStopping.__qualname__, 1)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes back how long nothing was better."""

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.callbacks.averaging import WeightAverage
 from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
-from project.callbacks.early_stopping import EarlyStopping
+from project.callbacks.early_stopping import StopEarly
 from project.callbacks.guard import Guard, stopped_by_guard
 from project.callbacks.lookahead import Lookahead
 from project.callbacks.predictions import WritePredictions
@@ -264,9 +264,7 @@ def _standing_callbacks(
         monitor, mode = monitored(objects.checkpoint, objects.model)
         stopping = command.config.early_stopping
         if stopping.patience is not None:
-            callbacks.append(
-                EarlyStopping(monitor, stopping.min_delta, stopping.patience, mode=mode, check_finite=False)
-            )
+            callbacks.append(StopEarly(monitor, stopping.min_delta, stopping.patience, mode=mode, check_finite=False))
         if writes and options["enable_checkpointing"] is not False:
             callbacks.append(SaveCheckpoints(run, dataclasses.replace(objects.checkpoint, monitor=monitor, mode=mode)))
     elif writes and command.verb == "predict":

@@ -224,9 +224,7 @@ class Captioner(FineTunedTask):
             other = Captioner.load_from_checkpoint(path, map_location=self.device)
             for name in ("vocabulary", "image_size", "center_crop"):
                 if other.hparams[name] != self.hparams[name]:
-                    raise CheckpointError(
-                        f"model.decoding.ensemble: {path}: its {name} is another one; all need the same"
-                    )
+                    raise CheckpointError(f"model.decoding.ensemble: {path}: has another {name}; all need the same")
             if len(other.network.decoders) != len(self.network.decoders):
                 raise CheckpointError(f"model.decoding.ensemble: {path}: one of them is bidirectional, the other not")
             self._others.append(other)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping
 
-from project.callbacks.early_stopping import EarlyStopping
+from project.callbacks.early_stopping import StopEarly
 
 
-def resumed(wait_count: int, patience: int) -> EarlyStopping:
+def resumed(wait_count: int, patience: int) -> StopEarly:
     """One with this patience, of a run that had one of 2."""
     old = EarlyStopping("val/loss", patience=2)
     old.wait_count = wait_count
-    new = EarlyStopping("val/loss", patience=patience)
+    new = StopEarly("val/loss", patience=patience)
+    assert new.state_key == old.state_key
     new.load_state_dict(old.state_dict())
     return new
 

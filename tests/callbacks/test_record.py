@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from project.callbacks.record import RunRecord
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory
+from tests.system.ranks import TWO, run_ranks
 
 SEEN: list[str] = []
 
@@ -91,3 +92,22 @@ def test_skipped_images_are_counted_and_listed(run, images, fit_options, tmp_pat
     assert len(lines) == 2
     assert sorted(line.split("/train/")[1].split(":")[0] for line in lines) == ["b/99.png", "c/98.png"]
     assert capsys.readouterr().out.count("skipped 2 unreadable training images") == 1
+
+
+@pytest.mark.slow
+def test_those_of_all_processes_and_of_before_are_listed(images, fit_options, tmp_path):
+    (tmp_path / "tree").mkdir()
+    images.rename(tmp_path / "tree" / "train")
+    for number in range(90, 96):
+        (tmp_path / "tree" / "train" / "b" / f"{number}.png").write_bytes(b"")
+    options = fit_options(tmp_path / "tree", tmp_path, "--data.storage", "stream", "--data.val_fraction", 0.05,
+                          "--data.on_bad_image", "skip", "--data.split_seed", 1, "--data.num_workers", 0)  # fmt: skip
+    listed = tmp_path / "r" / "version_0" / "skipped_images.txt"
+    statuses, outputs = run_ranks([*options, *TWO, "--trainer.max_epochs", 1], tmp_path)
+    assert statuses == [0, 0], outputs
+    first = listed.read_text().splitlines()
+    assert len(first) > 3
+    listed.write_text("\n".join(["0 of before", *first[1:]]) + "\n")
+    statuses, outputs = run_ranks(["fit", "--ckpt_path", listed.parent, *TWO, "--trainer.max_epochs", 2], tmp_path)
+    assert statuses == [0, 0], outputs
+    assert set(listed.read_text().splitlines()) >= {"0 of before", *first}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
+from project.data import loaders
 from project.data.augmentation import Augmentation
 from project.data.batch import Batch
 from project.data.draws import uniforms
@@ -216,6 +218,30 @@ def test_closing_ends_the_worker_processes_at_once(done, make):
     assert len(workers) == 2
     loader.close()
     assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.parametrize("hangs_at", [0, 2], ids=["from the start", "later"])
+def test_where_workers_hang_others_go_on_with_the_next_batch(hangs_at, make, tmp_path, monkeypatch):
+    """As a fork does that takes along a lock which nobody will open."""
+    expected, seen, hung = take(make(0)), tmp_path / "seen", tmp_path / "hung"
+    read = loaders.load_square
+    monkeypatch.setattr(loaders, "_PATIENCE", 1)
+
+    def read_once(*args):
+        with open(seen, "a") as file:
+            file.write(".")
+        if len(seen.read_text()) > 6 * hangs_at and not hung.exists():
+            hung.touch()
+            time.sleep(1000)
+        return read(*args)
+
+    monkeypatch.setattr(loaders, "load_square", read_once)
+    others = set(multiprocessing.active_children())
+    with pytest.warns(UserWarning, match=r"^train split: no worker has given a batch for 1 s; others take their place"):
+        found = take(loader := make(2))
+    assert_same(found, expected)
+    assert len(set(multiprocessing.active_children()) - others) == 2
+    assert_same(take(loader, 1), take(make(0), 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -165,6 +165,13 @@ def test_torchs_plateau_schedule_lowers_the_rate_only_when_the_metric_stays(run,
     assert rates == pytest.approx(expected)
 
 
+def test_a_plateau_schedule_waits_for_the_first_validation(run, images, fit_options, tmp_path):
+    plateau = ("--model.lr_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.lr_scheduler.patience", 9)
+    rarely = ("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", 5, "--trainer.max_epochs", 4)
+    assert run(*fit_options(images, tmp_path / "runs", *plateau, *rarely)) == 0
+    assert len(column(tmp_path / "runs/r/version_0", "val/loss")) == 2
+
+
 def test_lightnings_plateau_schedule_follows_the_metric_it_names(run, images, fit_options, tmp_path):
     name = "lightning.pytorch.cli.ReduceLROnPlateau"
     init = {"monitor": "train/loss", "patience": 0, "mode": "max", "factor": 0.5, "threshold": 0.0}

@@ -343,8 +343,8 @@ def test_an_ensemble_is_opened_where_there_is_no_trainer(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vocabulary": WORDS[::-1]}, "its vocabulary is another one"),
-        ({"image_size": 24}, "its image_size is another one"),
+        ({"vocabulary": WORDS[::-1]}, "has another vocabulary; all need the same"),
+        ({"image_size": 24}, "has another image_size; all need the same"),
         ({"decoder": {"bidirectional": True}}, "one of them is bidirectional, the other not"),
     ],
 )
