@@ -73,7 +73,12 @@ def main() -> None:
     arguments = parser.parse_args()
     for part in set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part '{part}' among {', '.join(PARTS)}")
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.output.suffix != ".json":
+        parser.error(f"--output: {arguments.output}: must end in .json; the page goes beside it")
+    try:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output: {arguments.output.parent}: cannot be made ({error.strerror})")
     where = collect_provenance([], {})  # before the results make the working tree a changed one
     where["hardware"].pop("platform")  # the kernel's build tells nobody anything
     where = {key: where[key] for key in ("time", "git", "python", "libraries", "hardware")}

@@ -3,10 +3,13 @@
 Everything comes from pip: the typefaces from font-roboto, font-source-sans-pro, font-source-serif-pro, font-amatic-sc
 and font-fredoka-one (Apache 2.0 and OFL), the backgrounds from scikit-learn's two sample photographs (CC BY). Training
 backgrounds come from the left of each photograph, test backgrounds from the right.
+
+    python scripts/scene_characters.py characters --train 64 --test 16
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import io
 import string
@@ -111,3 +114,23 @@ def _ink(rng: np.random.Generator) -> tuple[int, int, int]:
     """A light colour."""
     red, green, blue = (int(value) for value in rng.uniform(DARKEST_INK, 255, 3))
     return red, green, blue
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Makes the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the images go, as folders of a split and a class")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
+    for split, count in PER_CLASS.items():
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"images of a class ({count})")
+    options = parser.parse_args(arguments)
+    if options.folder.exists():
+        parser.error(f"{options.folder}: exists already; choose another folder")
+    try:
+        make_scene_characters(options.folder, options.seed, {split: getattr(options, split) for split in PER_CLASS})
+    except ModuleNotFoundError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -64,6 +64,9 @@ def export(source: str, format_name: str, output: Path) -> Exported:
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     """All of them, once each is whole on the disk."""
+    for name in files:  # or some would be replaced, and others not
+        if (folder / name).is_dir():
+            raise RunError(f"--output: {folder / name}: is a folder; choose another name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:

@@ -219,6 +219,10 @@ def main() -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--beam_size", type=int, default=1, help="hypotheses that are followed (1, greedy search)")
     options = parser.parse_args()
+    if options.beam_size < 1:
+        parser.error(f"--beam_size: must be at least 1; got {options.beam_size}")
+    if not options.encoder.endswith((".encoder.onnx", ".encoder.pt2")) or not Path(options.encoder).is_file():
+        parser.error(f"{options.encoder}: there is no such NAME.encoder.onnx or NAME.encoder.pt2")
     captioner = CaptionRunner.open(options.encoder)
     size, crop = captioner.about["image_size"], captioner.about["center_crop"]
     for path in options.images:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -63,7 +64,10 @@ def _of_config(subject: Subject) -> tuple[dict[str, Any], str]:
 
 
 def _read(path: Path, otherwise: Any) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else otherwise
+    """What a file of the run says; a damaged one says nothing."""
+    with suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+    return otherwise
 
 
 def _began(entry: dict[str, Any]) -> float:

@@ -157,7 +157,10 @@ def airbench96(num_classes: int, image_size: int, widths: Sequence[int] = (128, 
         ConfigError: the images are too small.
     """
     _check("airbench96", image_size, widths, 2 ** len(widths) + 1)
-    return Airbench(num_classes, WhiteningConv(), widths, convs=3, momentum=0.1)
+    whitening = WhiteningConv()
+    assert whitening.bias is not None
+    nn.init.zeros_(whitening.bias)  # as published, where airbench94's begins as torch makes it
+    return Airbench(num_classes, whitening, widths, convs=3, momentum=0.1)
 
 
 def airbench_small(num_classes: int, image_size: int, widths: Sequence[int] = (64, 128)) -> Backbone:

@@ -59,6 +59,8 @@ class MuonSGD(Optimizer):
             if not 0 <= value < 1:
                 raise ConfigError(f"model.optimizer.{name}: must be at least 0 and below 1; got {value}")
         options = {"momentum": momentum, "sgd_lr": sgd_lr, "sgd_momentum": sgd_momentum, "weight_decay": weight_decay}
+        if iterations < 1:
+            raise ValueError(f"Invalid iterations: {iterations}")
         super().__init__(params, {"lr": lr, **options, "normalize": normalize, "iterations": iterations})
 
     @torch.no_grad()

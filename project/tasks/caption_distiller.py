@@ -140,7 +140,7 @@ class CaptionDistiller(Captioner, Student):
         super().on_fit_start()
         teacher, data = self.teacher.to(self.device), data_of(self.trainer)
         score = self._measure(teacher)
-        rank_zero_info(f"teacher: {', '.join(self.sources)}: cider_d {score:.2f} (greedy) on the validation split")
+        rank_zero_info(f"teacher: {', '.join(self.sources)}: cider_d {score:.2f} on the validation split")
         for source, member in zip(self.sources, teacher.members, strict=True):
             alone = score if len(self.sources) == 1 else self._measure(CaptionTeacher([member], self.vocabulary.words))
             check_measured(source, member, "cider_d", alone, self.allowed_drop)
@@ -162,14 +162,14 @@ class CaptionDistiller(Captioner, Student):
 
     @torch.no_grad()
     def _measure(self, teacher: CaptionTeacher) -> float:
-        """Its CIDEr-D with the likeliest word after each, which is how captioners validate."""
+        """Its CIDEr-D by its own search, as its own run found it."""
         data, metric = data_of(self.trainer), CIDErD(sync_on_compute=False)
-        search = teacher.search(self.search.decoding, self.hparams["max_words"])
+        search = teacher.search(teacher.decoding, teacher.members[0].hparams["max_words"])
         captions = data.splits["val"].captions
         for batch in data.batches_in_order("val"):
-            with self.trainer.precision_plugin.forward_context():
-                found = search(teacher.features(batch.images), greedy=True)
             ids = batch.indices.tolist()
+            with self.trainer.precision_plugin.forward_context():
+                found = search(teacher.features(batch.images), generator=self._generator(ids))
             metric.update(self._texts(found), [captions[index] for index in ids], ids)
         return metric.compute().item()
 

@@ -125,7 +125,7 @@ def find_teacher(source: str, forms: str) -> Path:
 
 
 def load_teacher(path: Path, source: str, kind: type[_TaskT]) -> _TaskT:
-    """The task of a teacher's checkpoint, with the best value that its run found and which metric's, as `recorded_best`.
+    """The task of a teacher's checkpoint; of a best one with what its run found, and which metric's, as `recorded_best`.
 
     Args:
         path: as `find_teacher` found it.
@@ -136,8 +136,10 @@ def load_teacher(path: Path, source: str, kind: type[_TaskT]) -> _TaskT:
         CheckpointError: it is another task's.
     """
     member: Any = Task.load_from_checkpoint(path)
-    record = read_checkpoint(path).get("callbacks", {}).get(_RECORD, {})
-    member.recorded_best = {record["monitor"]: record["best_value"]} if record.get("monitor") else {}
+    checkpoint = read_checkpoint(path)
+    record = checkpoint.get("callbacks", {}).get(_RECORD, {})
+    is_best = record.get("best_step", "none") == checkpoint.get("global_step")  # a later one may be worse
+    member.recorded_best = {record["monitor"]: record["best_value"]} if is_best else {}
     if not isinstance(member, kind):
         raise CheckpointError(f"model.teacher: {source} holds a {type(member).__name__}; a {kind.__name__} is needed")
     return member

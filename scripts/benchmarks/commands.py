@@ -125,7 +125,7 @@ def _read(clock: Path, name: str) -> list[float]:
 
 
 def measure_epoch() -> list[Row]:
-    """An epoch of 8,192 images of 32 × 32 with crop and flip: `fit`, and the usual script with two loader workers."""
+    """An epoch of images of 32 × 32 with crop and flip: `fit`, and in 32 bits the usual script with two loader workers."""
     torch.set_num_threads(2)
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -137,12 +137,12 @@ def measure_epoch() -> list[Row]:
                 {
                     "DataLoader of PIL images, plain loop": partial(_usual_epoch, folder, network, few),
                     "the same batch again and again, plain loop": partial(_synthetic_epoch, network, few),
-                    "fit, 32 bits": partial(_fit_epoch, folder, network, few, "32-true"),
-                    "fit": partial(_fit_epoch, folder, network, few, None),
+                    "fit, 32-true": partial(_fit_epoch, folder, network, few, "32-true"),
+                    "fit, bf16-mixed": partial(_fit_epoch, folder, network, few, "bf16-mixed"),
                 },
             )
             usual, count = times["DataLoader of PIL images, plain loop"], few or 8192
-            rows += [{"network": network, "way": k, "images/s": round(count / t), "times as fast": round(usual / t, 2)}
+            rows += [{"network": network, "images": count, "way": k, "images/s": round(count / t), "times as fast": round(usual / t, 2)}
                      for k, t in times.items()]  # fmt: skip
     return rows
 
@@ -197,7 +197,7 @@ def _train(network: str, batches: Any) -> float:
     return seconds(epoch)
 
 
-def _fit_epoch(folder: Path, network: str, count: int | None, precision: str | None) -> float:
+def _fit_epoch(folder: Path, network: str, count: int | None, precision: str) -> float:
     """Seconds of the second epoch's training."""
     with tempfile.TemporaryDirectory() as root:
         clock = Path(root, "clock.jsonl")
@@ -207,7 +207,7 @@ def _fit_epoch(folder: Path, network: str, count: int | None, precision: str | N
                    "true", "--data.cache_dir", folder.parent / "cache", "--trainer.max_epochs", 2,
                    "--trainer.default_root_dir", root, *_QUIET, *_CLOCK]  # fmt: skip
         options += ["--trainer.limit_train_batches", count // _BATCH] if count else []
-        options += ["--trainer.precision", precision] if precision else []
+        options += ["--trainer.precision", precision]
         with contextlib.redirect_stdout(io.StringIO()):
             project_main(["fit", *map(str, options)])
         return _read(clock, "epoch")[-1]
@@ -262,8 +262,10 @@ def measure_memory() -> list[Row]:
         ways: dict[str, list[object]] = {
             "import lightning": ["import lightning.pytorch"],
             "DataLoader of PIL images with two workers, plain loop": [_PLAIN_MEMORY, folder],
-            "fit, images in memory": [_FIT_MEMORY, *fit],
-            "fit, images in memory, 32 bits": [_FIT_MEMORY, *fit, "--trainer.precision", "32-true"],
+            **{
+                f"fit, images in memory, {p}": [_FIT_MEMORY, *fit, "--trainer.precision", p]
+                for p in ("32-true", "bf16-mixed")
+            },
         }
         return [
             {"way": way, "MiB": round(_peak([sys.executable, "-c", *map(str, rest)]))} for way, rest in ways.items()

@@ -54,6 +54,14 @@ def test_a_part_is_measured_anew_and_the_others_are_kept(benchmark, tmp_path, mo
     assert "| x | 1.5 |" in text
 
 
+def test_results_go_into_json(benchmark, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "--output", str(tmp_path / "results.md")])
+    with pytest.raises(SystemExit) as stop:
+        benchmark.main()
+    assert stop.value.code == 2
+    assert "must end in .json" in capsys.readouterr().err
+
+
 def test_an_unknown_part_is_a_mistake(benchmark, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "inptu"])
     with pytest.raises(SystemExit) as stop:
@@ -79,6 +87,7 @@ def test_what_is_measured_of_a_gpu_runs_on_a_processor_too(monkeypatch, capsys):
     assert [(row["network"], row["precision"]) for row in rows] == [
         ("small_resnet", "32-true"), ("small_resnet", "bf16-mixed"), ("resnet18", "32-true"), ("resnet18", "bf16-mixed"),
     ]  # fmt: skip
-    assert all(
-        row["ratio"] == pytest.approx(row["fit, images/s"] / row["network alone, images/s"], abs=0.02) for row in rows
-    )
+    for row in rows:  # from numbers that are whole ones here, and small on a busy machine
+        fit, alone = row["fit, images/s"], row["network alone, images/s"]
+        low, high = (fit - 0.5) / (alone + 0.5), (fit + 0.5) / (alone - 0.5)
+        assert low - 0.006 <= row["ratio"] <= high + 0.006

@@ -18,6 +18,15 @@ def script(name: str):
     return module
 
 
+def test_the_command_makes_the_folder_and_leaves_another_alone(tmp_path, script):
+    assert script("scene_characters", tmp_path / "made", "--train", 2, "--test", 1)[0] == 0
+    assert len(list((tmp_path / "made" / "train").rglob("*.png"))) == 2 * 36
+    assert len(list((tmp_path / "made" / "test" / "z").iterdir())) == 1
+    status, _, err = script("scene_characters", tmp_path / "made")
+    assert status == 2
+    assert "exists already; choose another folder" in err
+
+
 def test_no_split_has_the_characters_of_another(tmp_path):
     """A character is drawn on a background of its split: not the images are compared, but what is drawn by."""
     drawn = []

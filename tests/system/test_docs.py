@@ -119,13 +119,21 @@ def reading_room(tmp_path_factory) -> Path:
     return folder
 
 
+VERBS = {"sweep.py": "fit", "report.py": "test"}  # whose options these scripts pass on
+
+
 class _Parsed(Exception):  # noqa: N818  no error: a script got as far as it should
-    pass
+    """`found`: what its parser gave."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
 
 
 def parse(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads a command as it would be read, and starts nothing."""
     program, *arguments = command
+    for word in arguments:
+        assert not word.startswith(("configs/", "scripts/")) or Path(word).exists(), f"there is no {word}"
     if program == "sbatch":
         script = next(place for place, word in enumerate(arguments) if word.endswith(".sh"))
         assert Path(arguments[script]).is_file()
@@ -138,17 +146,23 @@ def parse(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     elif program == "python" and arguments[0] == "-m":
         assert shutil.which(arguments[1]) or __import__(arguments[1])
     elif program == "python":
-        for name in ("parse_args", "parse_known_args"):
-            original = getattr(argparse.ArgumentParser, name)
+        with monkeypatch.context() as patch:
+            for name in ("parse_args", "parse_known_args"):
+                original = getattr(argparse.ArgumentParser, name)
 
-            def parsed(self, *given, original=original, **options):
-                original(self, *given, **options)
-                raise _Parsed
+                def parsed(self, *given, original=original, **options):
+                    raise _Parsed(original(self, *given, **options))
 
-            monkeypatch.setattr(argparse.ArgumentParser, name, parsed)
-        monkeypatch.setattr(sys, "argv", arguments)
-        with pytest.raises(_Parsed):
-            runpy.run_path(arguments[0])["main"]()
+                patch.setattr(argparse.ArgumentParser, name, parsed)
+            patch.setattr(sys, "argv", arguments)
+            with pytest.raises(_Parsed) as raised:
+                runpy.run_path(arguments[0])["main"]()
+        if (verb := VERBS.get(Path(arguments[0]).name)) and isinstance(raised.value.found, tuple):
+            known, rest = raised.value.found
+            source = ["--ckpt_path", known.ckpt_path] if verb == "test" else []
+            with pytest.raises(SystemExit) as stop:
+                main([verb, *source, *rest, "--print_config"])
+            assert not stop.value.code
     elif program == "make":
         targets = re.findall(r"^([\w -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert arguments[0] in " ".join(targets).split()

@@ -86,7 +86,8 @@ def test_the_student_is_a_plain_task(trained, tmp_path):
     assert plain["task"] == "Classifier"
     assert plain["config"] == config
     assert best["config"]["model"]["class_path"] == "project.tasks.Learner"  # as it was
-    assert not {"optimizer_states", "callbacks", "loops", "random_state"} & plain.keys()
+    assert not {"optimizer_states", "loops", "random_state"} & plain.keys()
+    assert plain["callbacks"] == {"SaveCheckpoints": best["callbacks"]["SaveCheckpoints"]}
     torch.save(plain, tmp_path / name)
     student, before = (Task.load_from_checkpoint(p) for p in (tmp_path / name, trained / "checkpoints" / "best.ckpt"))
     assert type(student) is Classifier
@@ -101,6 +102,7 @@ def test_a_checkpoint_without_a_configuration_is_exported_too():
         "task": "Classifier",
         "hyper_parameters": {"image_size": 8},
         "config": {},
+        "callbacks": {},
     }
 
 
