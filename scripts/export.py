@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
     with one_line_for_mistakes():
         # these take seconds to import, and `--help` does without them
         from project.export.build import export
+        from project.runs.program import import_pieces
+
+        import_pieces()
         from project.export.parity import ParityError
         from project.runs.noise import quiet_lightning
 

@@ -60,12 +60,14 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     from project.runs.checkpoints import read_checkpoint
     from project.runs.directory import RunDirectory
     from project.runs.noise import quiet_lightning
+    from project.runs.program import import_pieces
     from project.runs.provenance import collect_provenance
 
     if options.ckpt_path is None:
         raise ConfigError("--ckpt_path: is required; give a checkpoint or a run's folder")
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"--seed: must be in 0..{2**32 - 1}; got {options.seed}")
+    import_pieces()
     quiet_lightning()
     command = read_command(["test", "--ckpt_path", options.ckpt_path, *rest])
     assert command.checkpoint_path is not None, "it was given"

@@ -48,6 +48,7 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
         raise ConfigError("--space: needs Optuna; install it with pip install -e '.[sweep]'") from None
     from project.cli.command import read_command
     from project.cli.run import monitored
+    from project.runs.program import import_pieces
     from project.sweeps.page import importances, printed, trials_table, write_page
     from project.sweeps.space import as_arguments, read_space
     from project.sweeps.study import Sweep
@@ -55,6 +56,7 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
 
     if any(argument.partition("=")[0] == "--ckpt_path" for argument in rest):
         raise ConfigError("--ckpt_path: a trial is a new run; start from weights with --model.init_from")
+    import_pieces()
     space = read_space(options.space, rest)
     # what cannot be parsed is said before anything is started
     command, *_ = [read_command(["fit", *rest, *as_arguments(sample)]) for sample in space.examples()]

@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 from project.errors import ConfigError
 from project.runs.directory import find_runs
+from project.runs.program import program
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS
 from project.sweeps.space import as_arguments
 from project.sweeps.study import Sweep, Turn, validations
@@ -38,7 +39,7 @@ Start = Callable[[list[str], Path, IO[str]], Process]
 
 
 def start_process(arguments: list[str], output: Path, lock: IO[str]) -> Process:
-    """Starts `python -m project`.
+    """Starts `python -m project`, or the program of one's own.
 
     Args:
         arguments: what stands after it.
@@ -48,7 +49,7 @@ def start_process(arguments: list[str], output: Path, lock: IO[str]) -> Process:
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     with open(output, "a") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "project", *arguments],
+            [sys.executable, *program(), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

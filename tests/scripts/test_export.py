@@ -12,6 +12,7 @@ from PIL import Image
 
 from project.export import load_safetensors
 from project.export.caption import open_pt2, square
+from project.models import BACKBONES
 from project.tasks import Task
 
 
@@ -75,3 +76,21 @@ def test_a_mistake_is_one_line_and_status_2(export, trained, options, message):
     assert status == 2
     assert err.startswith(message)
     assert err.count("\n") == 1
+
+
+def test_pieces_from_outside_are_known_by_the_program_that_imports_them(
+    script, run, images, fit_options, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / "mine.py"
+    mine.write_text("from project.models import BACKBONES, simple_cnn\nBACKBONES['tiny_of_mine'] = simple_cnn\n")
+    monkeypatch.setitem(BACKBONES, "tiny_of_mine", BACKBONES["simple_cnn"])
+    network = ("--model.backbone", "tiny_of_mine", "--model.backbone_options", "null")
+    assert run(*fit_options(images, tmp_path / "runs", *network)) == 0
+    commands = {"export": ("--format", "safetensors", "--output", "x.safetensors"), "report": ("--sections", "cost")}
+    for name, more in commands.items():
+        for program in (None, mine):
+            BACKBONES.pop("tiny_of_mine", None)  # as in a process of its own
+            monkeypatch.setenv("PROGRAM", str(program or ""))
+            status, _, err = script(name, "--ckpt_path", "runs/r/version_0", *more)
+            assert status == (0 if program else 2), err
