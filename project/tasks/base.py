@@ -337,7 +337,9 @@ class Task(LightningModule, ABC):
         checkpoint["task"] = type(self).__name__
         checkpoint["schema"] = SCHEMA
         checkpoint["training_means"] = self.training_means.state(self.trainer.strategy)
-        checkpoint["results"] = dict(self.results)  # which a schedule may look at before the next validation
+        schedules = [config for config in self.trainer.lr_scheduler_configs if config.monitor in self.results]
+        # which a plateau's schedule may look at before the next validation
+        checkpoint["results"] = {str(config.monitor): self.results[str(config.monitor)] for config in schedules}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the running means back, and refuses another task's checkpoint."""
