@@ -26,6 +26,18 @@ from project.sweeps.work import Stop, Work, start_process, stop_requests
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
+class StopAfter:
+    """A `Stop` that is asked for after so many looks at it."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    @property
+    def status(self) -> int | None:
+        self.left -= 1
+        return 143 if self.left < 0 else None
+
+
 def states(sweep) -> list[TrialState]:
     return [trial.state for trial in sweep.study.trials]
 
@@ -78,16 +90,7 @@ def test_pruning_stops_what_is_worse_than_the_others(new_sweep, play, space, wor
 
 def test_a_stopped_sweep_goes_on_where_it_was(new_sweep, play, curve, work, capsys):
     first, played = new_sweep(), play(curve)
-
-    class StopAfter:
-        looks = 0
-
-        @property
-        def status(self) -> int | None:
-            self.looks += 1
-            return 143 if self.looks > 6 else None
-
-    work(first, played, 3, stop=StopAfter())
+    work(first, played, 3, stop=StopAfter(6))
     assert states(first)[-2:] == [FAIL, TrialState.WAITING]
     interrupted = sum(state == COMPLETE for state in states(first))
     assert first.run_of(f"trial_{interrupted:03}").finished is False
@@ -115,20 +118,12 @@ class FailsWhenStopped:
 
 
 def test_a_trial_that_fails_while_the_sweep_stops_is_not_tried_again(new_sweep):
-    class StopAtOnce:
-        looks = 0
-
-        @property
-        def status(self) -> int | None:
-            self.looks += 1
-            return 143 if self.looks > 1 else None
-
     def start(arguments: list[str], output: Path, lock: object) -> FailsWhenStopped:
         output.write_text("ZeroDivisionError: division by zero\n")
         return FailsWhenStopped()
 
     sweep = new_sweep()
-    Work(sweep, ["--config", "c.yaml"], start, seconds=0).run(1, 1, StopAtOnce())
+    Work(sweep, ["--config", "c.yaml"], start, seconds=0).run(1, 1, StopAfter(1))
     assert states(sweep) == [FAIL]
     assert sweep.study.trials[0].user_attrs["reason"] == "ZeroDivisionError: division by zero"
 

@@ -45,8 +45,9 @@ def compared_stages(term: LossTerm, student: Shapes, teacher: Shapes) -> Stages:
                                   f"{options[0]} as in {options[1]}")  # fmt: skip
             last = list(teacher.stages)[-1:]
             if "teacher_head" in LOSSES[term.name].parameters and list(sides[1]) != last:
-                raise ConfigError(f"model.losses.{term.name}.options.{options[1]}: the teacher's classifier follows its "
-                                  f"last stage, '{last[0]}'; leave it out")  # fmt: skip
+                which = f"its last stage, '{last[0]}'" if last else "a stage, and it has none"
+                raise ConfigError(f"model.losses.{term.name}.options.{options[1]}: the teacher's classifier follows {which}; "
+                                  "leave it out")  # fmt: skip
             return Stages(*sides)
     return Stages()
 

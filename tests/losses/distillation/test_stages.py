@@ -78,3 +78,8 @@ def test_a_network_without_stages(name):
         ConfigError, match=r"teacher_stages?: the teacher has no stages; use a loss of logits or features$"
     ):
         found(name, teacher=NONE)
+
+
+def test_a_teacher_of_features_alone_has_no_classifier_to_follow():
+    with pytest.raises(ConfigError, match=r"teacher_stage: the teacher's classifier follows a stage, and it has none;"):
+        found("simkd", teacher=NONE, teacher_stage="features")
