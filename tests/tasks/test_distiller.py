@@ -37,7 +37,11 @@ def distiller(*teachers: Classifier, epoch: int = 0, verb: str = "fit", **option
     torch.nn.init.normal_(task.network.head.weight, std=4)
     data = SimpleNamespace(splits={"train": range(20)}, augment=None)
     task._trainer = SimpleNamespace(
-        datamodule=data, state=SimpleNamespace(fn=verb), current_epoch=epoch, num_training_batches=2
+        datamodule=data,
+        state=SimpleNamespace(fn=verb),
+        current_epoch=epoch,
+        num_training_batches=2,
+        lr_scheduler_configs=[],
     )
     task._teacher = Teacher(teachers or [classifier(1, mean=[0.3] * 3)], NAMES)
     task._build_losses(task._teacher)
