@@ -6,17 +6,22 @@ Shapes: B images, C channels, h × w the size of a feature map, D pooled feature
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Size = tuple[int, int, int]
+"""(C, h, w)"""
 
 
 class Backbone(nn.Module):
     """A network as a chain of named stages, a pool and a linear classifier.
 
     A classifier uses `forward`; a captioner attends over `feature_maps`; a distiller compares `forward_stages`, or takes
-    everything of one pass from `forward_with_stages`.
+    everything of one pass from `forward_with_stages`. Modules between the ends of stages can be looked at by `watch`.
 
     Args:
         stages: the convolutional part, in order; each maps (B, C, h, w) to (B, C', h', w'). Where something else travels
@@ -44,6 +49,8 @@ class Backbone(nn.Module):
         self.num_features = num_features
         self.num_classes = num_classes
         self.note = note
+        self._watched: set[str] = set()
+        self._inside: dict[str, Tensor] | None = None  # while a pass is being watched
 
     def initialize_from(self, batches: Iterable[Tensor]) -> None:
         """Computes the weights that follow from the training images, where a network has any.
@@ -57,12 +64,12 @@ class Backbone(nn.Module):
         return x
 
     def forward_stages(self, images: Tensor) -> dict[str, Tensor]:
-        """Every stage's output by its name, in order. `images` is (B, 3, H, W) float, normalised."""
-        return self._walk(images)[0]
+        """Every stage's output by its name, in order, and then what is watched. `images` is (B, 3, H, W) float, normalised."""
+        return self._watched_walk(images)[0]
 
     def forward_with_stages(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """`forward_stages`, `features` and `forward` of one pass."""
-        outputs, last = self._walk(images)
+        outputs, last = self._watched_walk(images)
         return outputs, *self._classify(last)
 
     def feature_maps(self, images: Tensor) -> Tensor:
@@ -84,6 +91,12 @@ class Backbone(nn.Module):
             outputs[name] = self.as_map(x)
         return outputs, x
 
+    def _watched_walk(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        self._inside = {}
+        outputs, last = self._walk(x)
+        inside, self._inside = self._inside, None
+        return {**outputs, **inside}, last
+
     def _last(self, x: Tensor) -> Tensor:
         for stage in self.stages.values():
             x = stage(x)
@@ -104,14 +117,54 @@ class Backbone(nn.Module):
         chained = kind.as_map is Backbone.as_map and kind._classify is Backbone._classify  # other kinds give their own
         return nn.Sequential(self.pool, head) if chained else None
 
+    def watch(self, paths: Iterable[str]) -> None:
+        """Lets `forward_stages` and `forward_with_stages` give what modules inside the network give, too, by their paths.
+
+        Of a module that is called several times in a pass, it is what the last call gives; it is a copy, which layers
+        that work in place do not change.
+
+        Args:
+            paths: of `all_shapes`, such as "stages.layer2.0.conv1".
+        """
+        for path in set(paths) - self._watched:
+            self.get_submodule(path).register_forward_hook(partial(self._keep, path))
+            self._watched.add(path)
+
+    def _keep(self, path: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._inside is not None:
+            self._inside[path] = self._inner_map(output).clone()
+
+    def _inner_map(self, output: Tensor) -> Tensor:
+        """What a module inside gives, as (B, C, h, w)."""
+        return output if output.dim() == 4 else self.as_map(output)
+
+    def stage_shapes(self, image_size: int) -> dict[str, Size]:
+        """(C, h, w) of every stage for square images of `image_size` pixels; found by running some."""
+        return self.all_shapes(image_size)[0]
+
     @torch.no_grad()
-    def stage_shapes(self, image_size: int) -> dict[str, tuple[int, int, int]]:
-        """(C, h, w) of every stage for square images of `image_size` pixels; found by running one."""
+    def all_shapes(self, image_size: int) -> tuple[dict[str, Size], dict[str, Size]]:
+        """`stage_shapes`, and by its path (C, h, w) of what every module inside the network gives, where that is a map.
+
+        Layers that work on (B, h, w, C), as in torchvision's Swin, give such maps.
+        """
+        modules: dict[str, Size] = {}
+        count = 2  # images: what is not of each of them, such as attention's windows, is no map
+
+        def note(path: str, module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() in (3, 4) and len(output) == count:
+                with suppress(RuntimeError):  # tokens that fill no square
+                    found = self._inner_map(output)
+                    if found.dim() == 4:
+                        modules[path] = _size(found)
+
+        hooks = [m.register_forward_hook(partial(note, path)) for path, m in self.named_modules() if path]
         was_training = self.training
-        weight = self.head.weight
-        outputs = self.eval().forward_stages(weight.new_zeros(1, 3, image_size, image_size))
+        stages, _ = self.eval()._walk(self.head.weight.new_zeros(count, 3, image_size, image_size))
         self.train(was_training)
-        return {name: (output.shape[1], output.shape[2], output.shape[3]) for name, output in outputs.items()}
+        for hook in hooks:
+            hook.remove()
+        return {name: _size(stage) for name, stage in stages.items()}, modules
 
     def freeze_unused(self, image_size: int, outputs: Callable[[Tensor], Iterable[Tensor]]) -> None:
         """Takes out of training what no output depends on: several processes would wait for its gradient.
@@ -131,6 +184,10 @@ class Backbone(nn.Module):
         for parameter in self.parameters():
             if id(parameter) not in used:
                 parameter.requires_grad_(False)
+
+
+def _size(x: Tensor) -> Size:
+    return x.shape[1], x.shape[2], x.shape[3]
 
 
 def _leaves(outputs: Iterable[Tensor]) -> set[int]:

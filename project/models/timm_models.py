@@ -37,6 +37,9 @@ class TimmBackbone(Backbone):
             return grid.unflatten(2, (round(grid.shape[2] ** 0.5), -1))
         return x.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else x
 
+    def _inner_map(self, output: Tensor) -> Tensor:
+        return self.as_map(output)  # modules inside a network of (B, h, w, C) give these, too
+
     def _walk(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         model: Any = self.stages["trunk"].model
         if not hasattr(model, "forward_intermediates"):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from project.tasks.classifier import Classifier
-from project.tasks.teacher import Teacher
+from project.tasks.teacher import Precision, Teacher
 
 
 class _Copy(nn.Module):
@@ -32,11 +32,12 @@ class AveragedTeacher(Teacher):
     Args:
         student: the task whose network is averaged, as it is before its first step.
         decay: share of the old average that a step keeps, 0..1.
+        precision: see `Teacher`.
     """
 
-    def __init__(self, student: Classifier, decay: float) -> None:
+    def __init__(self, student: Classifier, decay: float, precision: Precision | None = None) -> None:
         members: list[Any] = [_Copy(student)]
-        super().__init__(members, student.class_names)
+        super().__init__(members, student.class_names, precision)
         self.decay = decay
         self.steps = 0
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
 from project.losses.crd import CRD
-from project.losses.distillation import LOSSES, DistillationLosses, LossTerm, Outputs, Shapes, Sum, Targets
+from project.losses.distillation import LOSSES, DistillationLosses, LossTerm, Outputs, Sum, Targets
 from project.metrics.sums import WeightedMean
 from project.runs.loggers import record_costs
 from project.runs.precision import check_compiler
@@ -25,7 +25,7 @@ from project.runs.undeclared import data_of
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
 from project.tasks.student import Student, TeacherTime, check_measured
-from project.tasks.teacher import Teacher, open_teacher
+from project.tasks.teacher import Precision, Teacher, open_teacher, shapes_of
 from project.tasks.teacher_cache import TeacherCache, open_cache
 
 _LOSSES = "distillation"
@@ -48,6 +48,7 @@ class Distiller(Classifier, Student):
         label_weight: what the cross-entropy with the labels is multiplied by; by default as published beside the losses:
             0.1 with `kd` and `lskd`, 0 with `simkd`, 1 with the others, and the largest of these in a sum.
         compile_teacher: whether the teacher is compiled.
+        teacher_precision: what the teacher computes in, where that is not to be `trainer.precision`.
         allowed_drop: how far a teacher's accuracy on the validation split, measured at the start, may lie below the
             one that its checkpoint recorded: more is a sign of other data, classes or preprocessing.
         teacher_decay: of the teacher `ema`, see `AveragedTeacher`.
@@ -59,7 +60,8 @@ class Distiller(Classifier, Student):
 
     plain_task = "Classifier"
     own_options = (
-        "teacher", "losses", "label_weight", "compile_teacher", "allowed_drop", "teacher_decay", "cache", "cache_gib",
+        "teacher", "losses", "label_weight", "compile_teacher", "teacher_precision", "allowed_drop", "teacher_decay", "cache",
+        "cache_gib",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,7 @@ class Distiller(Classifier, Student):
         losses: list[LossTerm] | None = None,
         label_weight: float | None = None,
         compile_teacher: bool = False,
+        teacher_precision: Precision | None = None,
         allowed_drop: float = 0.05,
         teacher_decay: float = 0.999,
         cache: bool = True,
@@ -99,6 +102,7 @@ class Distiller(Classifier, Student):
                               "such a teacher, or leave simkd out")  # fmt: skip
         self.label_weight = label_weight
         self.compile_teacher = compile_teacher
+        self.teacher_precision = teacher_precision
         self.allowed_drop = allowed_drop
         self.teacher_decay = teacher_decay
         self.cache = cache
@@ -126,7 +130,7 @@ class Distiller(Classifier, Student):
                 raise ConfigError(
                     "model.teacher: 16-bit weights are too coarse to average; use trainer.precision bf16-mixed"
                 )
-            self._teacher = AveragedTeacher(self, self.teacher_decay)
+            self._teacher = AveragedTeacher(self, self.teacher_decay, self.teacher_precision)
             self._restore_average()
         if self.compiles:
             network: Any = self.network
@@ -135,7 +139,7 @@ class Distiller(Classifier, Student):
             return
         if not averages:
             members = [open_teacher(source, self.class_names, self.image_size) for source in self.sources]
-            self._teacher = Teacher(members, self.class_names)
+            self._teacher = Teacher(members, self.class_names, self.teacher_precision)
         if stage == "fit" or self.answers_through_teacher:
             self._build_losses(self.teacher)
 
@@ -158,13 +162,16 @@ class Distiller(Classifier, Student):
     def _build_losses(self, teacher: Teacher) -> None:
         """All of them to train; else the one that answers."""
         network = self.network
-        student = Shapes(len(self.class_names), network.num_features, network.stage_shapes(self.image_size))
+        student = shapes_of(network, len(self.class_names), self.image_size)
         of_teacher = teacher.shapes._replace(num_classes=len(self.class_names))
         fitting = self.trainer.state.fn == "fit"
         data = getattr(data_of(self.trainer), "splits", {}) if fitting else {}
         num_samples = len(data["train"]) if "train" in data else None
         terms = [term for term in self.terms if fitting or term.name == "simkd"]
         self.distillation = DistillationLosses(terms, student, of_teacher, num_samples, teacher.head)
+        needed = self.distillation.needs_stages
+        network.watch(set(needed.student) - student.stages.keys())
+        teacher.watch(set(needed.teacher) - of_teacher.stages.keys())
         if fitting and not self.distillation.needs_classifier:
             network.freeze_unused(self.image_size, self._looked_at)
         augment = getattr(data_of(self.trainer), "augment", None)
@@ -204,12 +211,14 @@ class Distiller(Classifier, Student):
         if isinstance(self._teacher, AveragedTeacher):
             rank_zero_info("teacher: the average of the student's own weights")
             return
-        accuracy, of_each = self._measure_teacher()
-        rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {accuracy:.4f} on the validation split")
-        for source, member, found in zip(self.sources, self.teacher.members, of_each, strict=True):
-            check_measured(source, member, "accuracy", found, self.allowed_drop)
+        data = data_of(self.trainer)
+        found = self.teacher.measure(data.batches_in_order("val"), self.trainer.precision_plugin.forward_context)
+        self._val_guesses = found.guesses  # it will say the same later
+        rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {found.accuracy:.4f} on the validation split")
+        for source, member, alone in zip(self.sources, self.teacher.members, found.of_each, strict=True):
+            check_measured(source, member, "accuracy", alone, self.allowed_drop)
         if self.cache:
-            data, precision = data_of(self.trainer), str(self.trainer.precision)
+            precision = self.teacher_precision or str(self.trainer.precision)
             opened = open_cache(self.teacher, self.class_names, self._losses, data, precision, self.cache_gib)
             self._cache, said = opened
             rank_zero_info(said)
@@ -229,19 +238,6 @@ class Distiller(Classifier, Student):
             check_compiler(self.device, "model.compile_teacher")
             self.teacher.compile()
             self.compile_teacher = False
-
-    def _measure_teacher(self) -> tuple[float, list[float]]:
-        """Its accuracy and each member's; what it says of the validation split is kept, as it will say the same later."""
-        guesses, right = [], []
-        for batch in data_of(self.trainer).batches_in_order("val"):
-            with self.trainer.precision_plugin.forward_context():
-                found = self.teacher.each(batch.images)
-                both = [self.teacher.mean(found), *found]
-            guesses.append(both[0].logits.argmax(1))
-            right.append(torch.stack([(outputs.logits.argmax(1) == batch.labels).sum() for outputs in both]))
-        self._val_guesses = torch.cat(guesses)
-        accuracy, *of_each = (torch.stack(right).sum(0) / len(self._val_guesses)).tolist()
-        return accuracy, of_each
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, K), of images (B, 3, S, S) uint8: with `simkd` those of the teacher's classifier."""

@@ -8,24 +8,46 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.losses.distillation import Outputs, Shapes
-from project.models import BACKBONES
+from project.models import BACKBONES, Backbone
 from project.models.pretrained import load_pretrained, weights_info
 from project.models.torchvision_models import TORCHVISION_NAMES
 from project.tasks.classifier import Classifier
 from project.tasks.student import find_teacher, fingerprint, load_teacher
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""As Lightning's Trainer calls them."""
+_DTYPES: dict[Precision, torch.dtype] = {
+    "32-true": torch.float32,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
 _IMAGENET = 1000
 _WORDNET = re.compile(r"n\d{8}")
+
+
+class Measured(NamedTuple):
+    """How a teacher does on a split of N images.
+
+    guesses: (N,) int64, the classes that it names.
+    accuracy: 0..1.
+    of_each: each member's, 0..1.
+    """
+
+    guesses: Tensor
+    accuracy: float
+    of_each: list[float]
 
 
 class Teacher:
@@ -37,12 +59,16 @@ class Teacher:
     Args:
         members: the classifiers.
         class_names: the student's K classes, in their order.
+        precision: what the networks compute in; by default what the caller does.
 
     Raises:
         CheckpointError: a member tells other classes apart.
     """
 
-    def __init__(self, members: Sequence[Classifier], class_names: Sequence[str]) -> None:
+    def __init__(
+        self, members: Sequence[Classifier], class_names: Sequence[str], precision: Precision | None = None
+    ) -> None:
+        self.precision = precision
         self.members = [member.eval().requires_grad_(False) for member in members]
         self._orders = [_order(member, class_names) for member in members]
 
@@ -52,8 +78,7 @@ class Teacher:
         if len(self.members) > 1:
             return Shapes(len(self.members[0].class_names), 0, {})
         member = self.members[0]
-        network = member.network
-        return Shapes(len(member.class_names), network.num_features, network.stage_shapes(member.image_size))
+        return shapes_of(member.network, len(member.class_names), member.image_size)
 
     @property
     def head(self) -> torch.nn.Module | None:
@@ -74,6 +99,11 @@ class Teacher:
         self._orders = [None if order is None else order.to(device) for order in self._orders]
         return self
 
+    def watch(self, paths: Collection[str]) -> None:
+        """Lets what is asked for name modules inside of a single teacher, see `Backbone.watch`."""
+        if paths:
+            self.members[0].network.watch(paths)
+
     def compile(self) -> None:
         """Compiles the networks, in place."""
         for member in self.members:
@@ -85,14 +115,21 @@ class Teacher:
 
         Args:
             images: see `each`.
-            stages: of a single teacher, by name, that the outputs hold.
+            stages: of a single teacher, by name, that the outputs hold, or modules that are watched.
         """
         return self.mean(self.each(images, stages))
 
     @torch.no_grad()
     def each(self, images: Tensor, stages: Sequence[str] = ()) -> list[Outputs]:
         """What every member says of images, which it normalises, and where need be resizes, its own way."""
-        return [self._outputs(*pair, images, stages) for pair in zip(self.members, self._orders, strict=True)]
+        with self._arithmetic(images.device):
+            return [self._outputs(*pair, images, stages) for pair in zip(self.members, self._orders, strict=True)]
+
+    def _arithmetic(self, device: torch.device) -> AbstractContextManager[Any]:
+        if self.precision is None:
+            return nullcontext()
+        dtype = _DTYPES[self.precision]
+        return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
     @staticmethod
     def mean(found: Sequence[Outputs]) -> Outputs:
@@ -113,9 +150,31 @@ class Teacher:
             logits = logits[:, order]
         return Outputs(logits, features, {name: maps[name] for name in stages})
 
+    def measure(self, batches: Iterable[Batch], arithmetic: Callable[[], Any]) -> Measured:
+        """How it does on a split.
+
+        Args:
+            batches: of the split.
+            arithmetic: gives the context that training computes in.
+        """
+        guesses, right = [], []
+        for batch in batches:
+            with arithmetic():
+                found = self.each(batch.images)
+                both = [self.mean(found), *found]
+            guesses.append(both[0].logits.argmax(1))
+            right.append(torch.stack([(outputs.logits.argmax(1) == batch.labels).sum() for outputs in both]))
+        accuracy, *of_each = (torch.stack(right).sum(0) / sum(map(len, guesses))).tolist()
+        return Measured(torch.cat(guesses), accuracy, of_each)
+
     def fingerprint(self) -> str:
         """A hash of all parameters and buffers."""
         return fingerprint(member.network for member in self.members)
+
+
+def shapes_of(network: Backbone, num_classes: int, image_size: int) -> Shapes:
+    """What sizes a network's outputs have, found by running it; it may answer for other classes than its own."""
+    return Shapes(num_classes, network.num_features, *network.all_shapes(image_size))
 
 
 def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Classifier:

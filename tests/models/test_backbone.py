@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,95 @@ def test_asking_for_stage_shapes_changes_nothing(name, training):
     assert all(module.training is training for module in network.modules())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Twice(nn.Module):
+    """Convolves twice with the same weights, and changes what it has in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(5, 5, 1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.relu(self.conv(self.conv(x)))
+
+
+@pytest.fixture
+def deep() -> Backbone:
+    """A convolution that is asked twice, behind a batch norm that is changed in place."""
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU(inplace=True))
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Backbone({"first": first, "second": Twice()}, pool, 5, 7)
+
+
+WATCHED = ["stages.first.1", "stages.second.conv"]
+
+
+def test_what_is_watched_is_what_modules_inside_gave(deep):
+    images = torch.randn(4, 3, 6, 8)
+    with torch.no_grad():
+        normed = deep.stages["first"][1](deep.stages["first"][0](images))
+        conv = deep.stages["second"].conv
+        expected = [normed, conv(conv(normed.relu()))]
+    before = deep.forward_with_stages(images)
+    deep.watch(WATCHED)
+    deep.watch(WATCHED[1:])
+    for passed in (deep.forward_stages(images), deep.forward_with_stages(images)[0]):
+        assert list(passed) == ["first", "second", *WATCHED]
+        for path, value in zip(WATCHED, expected, strict=True):
+            assert value.min() < 0  # or the layer in place would change nothing
+            torch.testing.assert_close(passed[path], value)
+    after = deep.forward_with_stages(images)
+    assert all(torch.equal(after[0][name], before[0][name]) for name in before[0])
+    assert torch.equal(deep(images), before[2])
+    after[0][WATCHED[0]].sum().backward()
+    assert deep.stages["first"][0].weight.grad is not None
+    assert len(deep.stages["second"].conv._forward_hooks) == 1
+
+
+def test_a_copy_of_a_watched_network_looks_at_its_own_modules(deep):
+    deep.watch(WATCHED)
+    other, images = copy.deepcopy(deep), torch.randn(2, 3, 6, 6)
+    with torch.no_grad():
+        other.stages["first"][1].bias += 1
+        difference = other.forward_stages(images)[WATCHED[0]] - deep.forward_stages(images)[WATCHED[0]]
+    torch.testing.assert_close(difference, torch.ones_like(difference))
+
+
+def test_a_compiled_pass_gives_what_is_watched(deep):
+    images = torch.randn(2, 3, 6, 6)
+    deep.watch(WATCHED)
+    expected = deep.forward_with_stages(images)[0]
+    compiled = torch.compile(deep.forward_with_stages, backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        found = compiled(images)[0]
+        assert list(found) == list(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value)
+
+
+def test_all_shapes_are_those_of_what_modules_give(deep):
+    stages, modules = deep.all_shapes(6)
+    assert stages == {"first": (5, 6, 6), "second": (5, 6, 6)}
+    layers = ["first.0", "first.1", "first.2", "first", "second.conv", "second.relu", "second"]
+    assert modules == dict.fromkeys((f"stages.{layer}" for layer in layers), (5, 6, 6))
+    assert not any(module._forward_hooks for module in deep.modules())
+    deep.watch(WATCHED)
+    assert deep.stage_shapes(6) == stages
+
+
+def test_of_tokens_modules_inside_are_maps_of_them_without_the_class_token():
+    network = build_backbone("vit_b_16", 3, 32).eval()
+    path = "stages.block3.mlp.0"
+    assert network.all_shapes(32)[1][path] == (3072, 8, 8)
+    network.watch([path])
+    seen = []
+    network.get_submodule(path).register_forward_hook(lambda module, args, output: seen.append(output))
+    with torch.no_grad():
+        found = network.forward_stages(torch.randn(2, 3, 32, 32))[path]
+    assert torch.equal(found[1, :, 2, 5], seen[0][1, 1 + 2 * 8 + 5])
 
 
 @pytest.mark.parametrize("name", NAMES)

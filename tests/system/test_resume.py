@@ -48,20 +48,21 @@ def _dropout_net(monkeypatch):
     monkeypatch.setitem(models.BACKBONES, "dropout_net", dropout_net)
 
 
-@pytest.fixture
-def images(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
     """Two classes of 24 noisy images."""
     import numpy as np
     from PIL import Image
 
     random = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("images")
     for label in ("dark", "light"):
-        folder = tmp_path / "images" / label
+        folder = root / label
         folder.mkdir(parents=True)
         for i in range(24):
             pixels = random.integers(0, 200, (12, 12, 3)) + (55 if label == "light" else 0)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
-    return tmp_path / "images"
+    return root
 
 
 def options(root: Path, images: Path, storage: str, *more: str) -> list[str]:
@@ -107,6 +108,24 @@ def assert_same(one, other, where="") -> None:
         assert one == other, where
 
 
+@pytest.fixture(scope="module")
+def _outcomes() -> dict[tuple[str, ...], tuple[dict, list[dict]]]:
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(run, tmp_path, images, _outcomes):
+    """What a run with `options` comes to that nobody stops; it is run once."""
+
+    def find(*given: str) -> tuple[dict, list[dict]]:
+        if given not in _outcomes:
+            assert run(*options(tmp_path / "whole", images, *given)) == 0
+            _outcomes[given] = outcome(tmp_path / "whole" / "r" / "version_0")
+        return _outcomes[given]
+
+    return find
+
+
 # 39 training images: 8 batches an epoch; 5 validation images: 3 batches
 @pytest.mark.parametrize(
     ("storage", "step", "validating"),
@@ -120,13 +139,14 @@ def assert_same(one, other, where="") -> None:
         ("stream", 16, True),
     ],
 )
-def test_stopped_and_resumed_run_equals_an_uninterrupted_one(run, tmp_path, images, storage, step, validating):
-    assert run(*options(tmp_path / "whole", images, storage)) == 0
+def test_stopped_and_resumed_run_equals_an_uninterrupted_one(
+    run, uninterrupted, tmp_path, images, storage, step, validating
+):
     assert run(*options(tmp_path / "cut", images, storage), *stop(step, validating)) == 143
     cut = tmp_path / "cut" / "r" / "version_0"
     assert read_checkpoint(cut / "checkpoints" / "last.ckpt")["global_step"] in (step, step + 1)
     assert run(*options(tmp_path / "cut", images, storage), "--ckpt_path", "last", *RESUME) == 0
-    weights, rows = outcome(tmp_path / "whole" / "r" / "version_0")
+    weights, rows = uninterrupted(storage)
     weights_cut, rows_cut = outcome(cut)
     assert_same(weights, weights_cut)
     assert rows == rows_cut
@@ -165,12 +185,11 @@ ALONE = {
     ],
     ids="+".join,
 )
-def test_so_it_does_with_every_method_of_training(run, tmp_path, images, methods, step, validating):
+def test_so_it_does_with_every_method_of_training(run, uninterrupted, tmp_path, images, methods, step, validating):
     more = [option for name in methods for option in (METHODS | ALONE)[name]]
-    assert run(*options(tmp_path / "whole", images, "resident", *more)) == 0
     assert run(*options(tmp_path / "cut", images, "resident", *more), *stop(step, validating)) == 143
     assert run(*options(tmp_path / "cut", images, "resident", *more), "--ckpt_path", "last", *RESUME) == 0
-    weights, rows = outcome(tmp_path / "whole" / "r" / "version_0")
+    weights, rows = uninterrupted("resident", *more)
     weights_cut, rows_cut = outcome(tmp_path / "cut" / "r" / "version_0")
     assert_same(weights, weights_cut)
     assert ("raw_weights" in weights) == ("average" in " ".join(methods))
@@ -202,19 +221,14 @@ def test_so_it_does_with_a_captioner(run, tmp_path, captioned, caption_options, 
     assert rows == rows_cut
 
 
-def test_resuming_from_the_end_of_an_epoch_is_exact(run, tmp_path, images):
-    assert run(*options(tmp_path / "whole", images, "resident")) == 0
-    # the schedule's length is the whole run's from the start
-    first = options(tmp_path / "cut", images, "resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR")
-    whole = options(
-        tmp_path / "long", images, "resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR"
-    )
+def test_resuming_from_the_end_of_an_epoch_is_exact(run, uninterrupted, tmp_path, images):
+    # a schedule that does not follow the run's length
+    given = ("resident", "--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR")
+    first = options(tmp_path / "cut", images, *given)
     first[first.index("--trainer.max_epochs") + 1] = "2"
     assert run(*first) == 0
-    assert run(*whole) == 0
-    again = [*whole, "--trainer.default_root_dir", str(tmp_path / "cut"), "--ckpt_path", "last"]
-    assert run(*again) == 0
-    weights, rows = outcome(tmp_path / "long" / "r" / "version_0")
+    assert run(*options(tmp_path / "cut", images, *given), "--ckpt_path", "last") == 0
+    weights, rows = uninterrupted(*given)
     weights_cut, rows_cut = outcome(tmp_path / "cut" / "r" / "version_0")
     assert_same(weights, weights_cut)
     assert rows == rows_cut

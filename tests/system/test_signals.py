@@ -17,7 +17,9 @@ from project.runs.checkpoints import read_checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_to_the_process_writes_a_checkpoint_and_the_status_says_so(tmp_path, number, status):
     command = [sys.executable, "-m", "project", "fit", "--config", "configs/classifier/digits.yaml", "--name", "r"]
     command += ["--trainer.max_epochs", "100000", "--trainer.default_root_dir", str(tmp_path), "--progress", "none"]

@@ -255,6 +255,7 @@ def tiny(num_classes: int, image_size: int) -> Backbone:
     return Backbone({"only": stage}, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), 4, num_classes)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_the_same_network(run, images, fit_options, tmp_path, directory, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setitem(models.BACKBONES, "tiny", tiny)

@@ -15,6 +15,7 @@ from project.errors import CheckpointError, ConfigError
 from project.losses.crd import CRD
 from project.losses.distillation import LOSSES, LossTerm
 from project.tasks import Classifier, Distiller
+from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.teacher import Teacher
 
 NAMES = ["a", "b", "c", "d"]
@@ -221,6 +222,32 @@ def test_with_simkd_stages_after_the_one_that_is_compared_wait_for_no_gradient()
     task.training_step(batch(), 0).backward()
     assert [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None] == []
     assert not any(p.requires_grad for p in task.network.stages["stage2"].parameters())
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_modules_inside_are_compared_by_their_paths(averaged):
+    """The divergence is the mean square between two maps inside of stages, projected by what is learned."""
+    teacher = classifier(1)
+    paths = {"student_stage": "stages.stage1.0", "teacher_stage": "stages.stage2.0"}
+    task = distiller(teacher, losses=[LossTerm("fitnets", options=paths)])
+    if averaged:
+        task._teacher = AveragedTeacher(task, 0.9)
+        task._build_losses(task._teacher)
+        teacher = task._teacher.members[0]
+    data, seen = batch(), {}
+    for whose, network, path in zip(
+        ("student", "teacher"), (task.network, teacher.network), paths.values(), strict=True
+    ):
+        network.get_submodule(path).register_forward_hook(
+            lambda module, args, output, whose=whose: seen.update({whose: output.detach().clone()})
+        )
+    task.training_step(data, 0).backward()
+    fitnets = task.distillation.learned["fitnets"]
+    projected = fitnets.projector(seen["student"])
+    pooled = torch.nn.functional.adaptive_avg_pool2d(projected, seen["teacher"].shape[-1])
+    expected = (pooled.double() - seen["teacher"].double()).square().mean().item()
+    assert task.counted["loss_fitnets"].item() == pytest.approx(expected, rel=1e-5)
+    assert task.network.get_submodule(paths["student_stage"]).weight.grad.abs().sum() > 0
 
 
 def test_a_compiled_student_hides_nothing_that_waits_for_no_gradient():

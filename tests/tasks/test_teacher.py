@@ -17,6 +17,7 @@ from project.errors import CheckpointError, ConfigError
 from project.models.captioning import DecoderOptions
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Captioner, Classifier, Distiller
+from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.student import check_measured
 from project.tasks.teacher import Teacher, open_teacher
 
@@ -95,6 +96,20 @@ def test_classes_are_brought_into_the_students_order(names):
         assert not torch.equal(found, task(images())[:, :4])
 
 
+def test_it_computes_in_a_precision_of_its_own_whatever_the_student_does():
+    task = member().eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        coarse = task.network(task.normalize(images()))
+    fine = Teacher([task], NAMES)(images()).logits
+    assert coarse.dtype is torch.bfloat16
+    for precision, expected in {"bf16-mixed": coarse, "32-true": fine, None: coarse}.items():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(Teacher([task], NAMES, precision)(images()).logits, expected)
+    for precision, expected in {"bf16-mixed": coarse, "32-true": fine, None: fine}.items():
+        assert torch.equal(Teacher([task], NAMES, precision)(images()).logits, expected)
+    assert torch.equal(AveragedTeacher(task, 0.9, "bf16-mixed")(images()).logits, coarse)
+
+
 def test_several_are_the_mean_of_their_probabilities():
     tasks = [member(0), member(1, size=12, mean=[0.3] * 3), member(2, ["d", "x", "b", "a", "c"])]
     found = Teacher(tasks, NAMES)(images()).logits
@@ -117,8 +132,12 @@ def test_sizes_are_those_of_the_outputs():
     shapes, found = teacher.shapes, teacher(images(), teacher.shapes.stages)
     assert shapes.num_features == found.features.shape[1]
     assert list(shapes.stages.items()) == [(name, tuple(stage.shape[1:])) for name, stage in found.stages.items()]
+    path = "stages.stage2.0"
+    teacher.watch([path])
+    assert shapes.modules[path] == tuple(teacher(images(), [path]).stages[path].shape[1:])
     several = Teacher([member(), member(1)], NAMES)
-    assert (several.shapes.num_features, several.shapes.stages, several.head) == (0, {}, None)
+    assert (several.shapes.num_features, several.shapes.stages, several.shapes.modules) == (0, {}, {})
+    assert several.head is None
 
 
 @pytest.mark.parametrize("names", [NAMES, ["d", "b", "a", "x", "c"]], ids=["same", "others"])

@@ -187,6 +187,8 @@ def test_what_an_answer_follows_from_gives_a_file_of_its_own(distill, trained, t
     for count, options in enumerate(others, 2):
         distill(max_epochs=1, **options)
         assert len(kept(folder)) == count, options
+    distill(max_epochs=1, teacher_precision="bf16-mixed")  # the same arithmetic as with precision=
+    assert len(kept(folder)) == count
     # the same files elsewhere are the same data; files that were changed since are not
     moved = shutil.copytree(trained_images, tmp_path / "moved")
     distill(max_epochs=1, root=str(moved))

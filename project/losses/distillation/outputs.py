@@ -18,7 +18,7 @@ class Outputs(NamedTuple):
 
     logits: (B, K) float.
     features: (B, D) float, pooled.
-    stages: by name, (B, C, h, w) float: those that `DistillationLosses.needs_stages` names, or more.
+    stages: by name, or path of a module, (B, C, h, w) float: those that `DistillationLosses.needs_stages` names, or more.
     """
 
     logits: Tensor
@@ -49,14 +49,16 @@ class Shapes(NamedTuple):
     num_classes: K.
     num_features: D.
     stages: (C, h, w) by name, in order: `Backbone.stage_shapes`.
+    modules: (C, h, w) by path, of what can be compared besides: `Backbone.all_shapes`.
     """
 
     num_classes: int
     num_features: int
     stages: dict[str, tuple[int, int, int]]
+    modules: dict[str, tuple[int, int, int]] = {}  # noqa: RUF012  # never written to
 
     def of(self, stage: str) -> tuple[int, int, int]:
-        """A stage's (C, h, w)."""
+        """A stage's, or a module's, (C, h, w)."""
         if stage == FEATURES and stage not in self.stages:
             return self.num_features, 1, 1
-        return self.stages[stage]
+        return self.stages[stage] if stage in self.stages else self.modules[stage]

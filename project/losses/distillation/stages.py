@@ -11,7 +11,7 @@ from project.losses.distillation.terms import LossTerm
 
 
 class Stages(NamedTuple):
-    """Names of stages.
+    """Names of stages, or paths of modules inside them.
 
     student: the student's.
     teacher: the teacher's.
@@ -27,7 +27,7 @@ def compared_stages(term: LossTerm, student: Shapes, teacher: Shapes) -> Stages:
     By default a loss of one stage takes the last one of each network, and a loss of several pairs all of them by order.
 
     Raises:
-        ConfigError: a network has no such stage, the numbers differ, or the teacher's classifier does not follow it.
+        ConfigError: a network has no such stage or module, the numbers differ, or the teacher's classifier does not follow it.
     """
     for given, options in STAGE_OPTIONS.items():
         if given in LOSSES[term.name].inputs:
@@ -63,6 +63,10 @@ def _chosen(term: LossTerm, option: str, whose: str, shapes: Shapes, several: bo
     names = tuple(chosen) if several else (chosen,)
     known = [*shapes.stages, *([FEATURES] if shapes.num_features else [])]
     for name in names:
-        if name not in known:
-            raise ConfigError(f"{where}: the {whose} has no stage '{name}'; {did_you_mean(name, known)}")
+        if name in known or name in shapes.modules:
+            continue
+        if "." in name and shapes.modules:
+            near = did_you_mean(name, [*known, *shapes.modules])
+            raise ConfigError(f"{where}: the {whose} has no module '{name}' that gives maps; {near}")
+        raise ConfigError(f"{where}: the {whose} has no stage '{name}'; {did_you_mean(name, known)}")
     return names

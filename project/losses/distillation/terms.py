@@ -18,7 +18,8 @@ class LossTerm:
         name: which: kd, lskd, dkd, dist, fitnets, at, sp, cc, rkd, pkt, vid, review_kd, simkd or crd.
         weight: what it is multiplied by; the published one by default.
         options: its own, such as temperature, alpha, beta, or the stages that it compares: student_stage and
-            teacher_stage (student_stages and teacher_stages for at and review_kd), where `features` is the pooled ones.
+            teacher_stage (student_stages and teacher_stages for at and review_kd), where `features` is the pooled ones and
+            a path such as `stages.layer2.0.conv1` what a module inside gives.
         warmup_epochs: epochs over which the weight rises from 0, linearly.
 
     Raises:

@@ -31,6 +31,22 @@ def test_a_loss_of_one_stage_takes_the_last_ones(name):
         assert found(name, student_stage="features", teacher_stage="block1") == (("features",), ("block1",))
 
 
+def test_paths_name_modules_inside():
+    student = STUDENT._replace(modules={"stages.stem": (4, 8, 8), "stages.stem.conv": (3, 8, 8)})
+    assert student.of("stages.stem.conv") == (3, 8, 8)
+    assert found("fitnets", student, student_stage="stages.stem.conv") == (("stages.stem.conv",), ("block2",))
+    chosen = {"student_stages": ["stages.stem.conv", "stem"], "teacher_stages": ["block1", "features"]}
+    assert found("at", student, **chosen) == (("stages.stem.conv", "stem"), ("block1", "features"))
+    assert found("fitnets", student) == found("fitnets")  # by default stages alone
+    where = r"^model\.losses\.fitnets\.options\.student_stage: the student has no "
+    for given, message in {
+        "stem.conv": r"module 'stem\.conv' that gives maps; did you mean 'stages\.stem\.conv'\?$",
+        "stage": "stage 'stage'; did you mean 'stage1'",
+    }.items():
+        with pytest.raises(ConfigError, match=where + message):
+            found("fitnets", student, student_stage=given)
+
+
 @pytest.mark.parametrize("name", ["at", "review_kd"])
 def test_a_loss_of_several_pairs_all_by_order(name):
     assert found(name, teacher=STUDENT) == (("stem", "stage1"),) * 2

@@ -146,6 +146,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(tmp_path):
     shares = [[[0, 2], [1, 3]], [[0, 1, 2], [2, 3, 0]], [[0, 1, 2, 3], []], [[], [3, 2, 1, 0]]]
     root = Path(__file__).parents[3]
