@@ -445,7 +445,9 @@ def test_compiled_networks_are_the_same_networks(distill, fit_options, run, imag
     network = ("--model.backbone", "tiny", "--model.backbone_options", "{}", "--trainer.max_epochs", 1)
     assert run(*fit_options(images, tmp_path / "taught", *network)) == 0
     source = tmp_path / "taught" / "r" / "version_0"
-    more = (*network, "--model.cache", "false", "--model.allowed_drop", 1)
+    inside = {"student_stage": "stages.only.1", "teacher_stage": "stages.only.1"}
+    terms = [{"name": "kd"}, {"name": "fitnets", "weight": 0.1, "options": inside}]
+    more = (*network, "--model.allowed_drop", 1, "--model.losses", json.dumps(terms))
     eager = distill(*more, source=source, root="eager")
     compiled = distill(*more, "--model.compile", "true", "--model.compile_teacher", "true", source=source,
                        root="compiled")  # fmt: skip
@@ -455,7 +457,7 @@ def test_compiled_networks_are_the_same_networks(distill, fit_options, run, imag
     for name, value in one.items():
         if name != "temperature":
             torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-4, msg=name)
-    for name in ("train/loss", "train/loss_kd", "train/teacher_kl"):
+    for name in ("train/loss", "train/loss_kd", "train/loss_fitnets", "train/teacher_kl"):
         assert float(rows(compiled)[0][name]) == pytest.approx(float(rows(eager)[0][name]), rel=1e-3)
 
 
