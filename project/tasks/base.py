@@ -1,38 +1,30 @@
-"""What every task shares: optimizer and schedule, plain hyper-parameters, warm start, metrics recorded once an epoch."""
+"""What every task shares: plain hyper-parameters, warm start, metrics recorded once an epoch, answers."""
 
 from __future__ import annotations
 
 import math
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
-from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 from project.data.images import load_square, to_rgb, to_square
-from project.errors import CheckpointError, ConfigError, NonFiniteError, did_you_mean, errors_of
-from project.optim import SAM, MuonSGD, Schedule, decay_groups, scale_learning_rates
-from project.optim.options import GivenOptions
+from project.errors import CheckpointError, NonFiniteError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
 from project.runs.undeclared import is_logged
+from project.tasks.optimized import OptimizedModule
 from project.tasks.running_means import RunningMeans
 from project.tasks.warm_start import load_matching
 
 
-class Task(LightningModule, ABC):
+class Task(OptimizedModule, ABC):
     """A LightningModule whose checkpoint says by itself what it is.
 
     A subclass builds its network from names and plain arguments, passes these to `save_hyperparameters` as one
@@ -48,10 +40,6 @@ class Task(LightningModule, ABC):
             al. 2020, arXiv:2010.01412); a step costs two.
     """
 
-    monitor: ClassVar[str] = "val/loss"
-    """The metric that says which checkpoint is the best, unless the user names another."""
-    monitor_mode: ClassVar[Literal["min", "max"]] = "min"
-
     identity: ClassVar[tuple[str, ...]] = ()
     """Hyper-parameters that a checkpoint's weights go with: options that contradict them are an error."""
     free_options: ClassVar[tuple[str, ...]] = ()
@@ -66,20 +54,10 @@ class Task(LightningModule, ABC):
         init_from: str | None,
         sam: float = 0.0,
     ) -> None:
-        super().__init__()
-        if sam < 0:
-            raise ConfigError(f"model.sam: must be at least 0; got {sam}")
-        self.make_optimizer = optimizer
-        self.make_lr_scheduler = lr_scheduler
+        super().__init__(optimizer, lr_scheduler, sam)
         self.init_from = init_from
-        self.sam = sam
-        self._second_pass = False
-        self._lr: float | None = None
-        self._dimensions: dict[str, int] = {}
         self._loaded_from: Any = None
         self.training_means = RunningMeans()
-        self.results: dict[str, float] = {}
-        """The latest value of each metric recorded, in full precision."""
 
     # ---- prediction
 
@@ -135,139 +113,6 @@ class Task(LightningModule, ABC):
     def check_data(self, data: Any) -> None:
         """Raises a `DataError` where a data set cannot measure what this task has learned."""
 
-    # ---- what is optimised
-
-    def configure_optimizers(self) -> Any:
-        """The optimizer over weights with and without decay, and the schedule with its interval."""
-        groups = decay_groups(self, self.lr_scale, self._dimensions)
-        with errors_of("model.optimizer"):
-            optimizer = self.make_optimizer(groups)
-        if isinstance(optimizer, MuonSGD) and isinstance(self.trainer.strategy, FSDPStrategy):
-            raise ConfigError(
-                "model.optimizer: MuonSGD needs whole filters in each process; set trainer.strategy to ddp"
-            )
-        scale_learning_rates(optimizer)
-        if self.sam:
-            self._check_sam()
-            optimizer = SAM(optimizer, self.sam, self.passing_again)
-        if self.make_lr_scheduler is None:
-            self._given_options = GivenOptions(optimizer, None)
-            return optimizer
-        with errors_of("model.lr_scheduler"):
-            scheduler = self.make_lr_scheduler(optimizer)
-        if isinstance(scheduler, Schedule):
-            scheduler.set_total_steps(self.total_steps())
-        self._given_options = GivenOptions(optimizer, scheduler)
-        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
-        if isinstance(scheduler, (Schedule, OneCycleLR, CyclicLR)):
-            config["interval"] = "step"
-        if isinstance(scheduler, ReduceLROnPlateau):
-            # stepped in `on_train_epoch_end`: Lightning would do it after the checkpoint of the epoch is written
-            config["frequency"] = sys.maxsize
-            config["monitor"] = self._plateau_monitor(scheduler)
-        return {"optimizer": optimizer, "lr_scheduler": config}
-
-    def configure_model(self) -> None:
-        """Notes the shapes of all parameters, of which `fsdp` is about to make vectors."""
-        self._dimensions = {name: parameter.ndim for name, parameter in self.named_parameters()}
-
-    def lr_scale(self, name: str) -> float:
-        """The factor of the learning rate of a parameter, by its name."""
-        return 1.0
-
-    def _check_sam(self) -> None:
-        if self.trainer.accumulate_grad_batches > 1:
-            raise ConfigError("model.sam: climbs on the batch that it descends on and cannot accumulate several; "
-                              "set trainer.accumulate_grad_batches to 1")  # fmt: skip
-        if isinstance(self.trainer.strategy, FSDPStrategy):
-            raise ConfigError("model.sam: needs whole weights in each process; set trainer.strategy to ddp")
-        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
-            raise ConfigError("model.sam: needs gradients without a scaler; set trainer.precision to bf16-mixed or "
-                              "32-true")  # fmt: skip
-
-    @contextmanager
-    def passing_again(self) -> Iterator[None]:
-        """Inside it a batch that was seen already is neither counted, logged, nor added to batch-norm statistics."""
-        norms = [m for m in self.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-        outer, self._second_pass = self._second_pass, True
-        for norm in norms:
-            norm.track_running_stats = False
-        try:
-            yield
-        finally:
-            self._second_pass = outer
-            for norm in norms:
-                norm.track_running_stats = True
-
-    def _plateau_monitor(self, scheduler: ReduceLROnPlateau) -> str:
-        if isinstance(scheduler, MonitoredPlateau):
-            return scheduler.monitor
-        return self.monitor if scheduler.mode == self.monitor_mode else "val/loss"
-
-    def _step_plateau(self) -> None:
-        if (self.current_epoch + 1) % (self.trainer.check_val_every_n_epoch or 1):
-            return  # nothing was measured in this epoch
-        for config in self.trainer.lr_scheduler_configs:
-            if isinstance(config.scheduler, ReduceLROnPlateau):
-                if not any(name.startswith("val/") for name in self.results) and str(config.monitor).startswith("val/"):
-                    continue  # nothing was measured yet
-                if config.monitor not in self.results:
-                    raise ConfigError(f"model.lr_scheduler.monitor: no metric '{config.monitor}'; "
-                                      f"{did_you_mean(str(config.monitor), self.results)}")  # fmt: skip
-                config.scheduler.step(self.results[config.monitor])
-
-    @property
-    def lr(self) -> float | None:
-        """A learning rate in place of the optimizer's own; Lightning's learning-rate finder sets it."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._lr = value
-        optimizer, scheduler = self.trainer.optimizers[0], None
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = value * group.get("lr_scale", 1.0)
-        for config in self.trainer.lr_scheduler_configs:
-            scheduler = config.scheduler
-            scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]
-        self._given_options = GivenOptions(optimizer, scheduler)
-
-    def on_train_start(self) -> None:
-        """Lets the options as given hold over a checkpoint's, and the schedule set the rate.
-
-        The learning-rate finder leaves the full rate, and a schedule may begin below it.
-        """
-        if self.trainer.ckpt_path is not None:
-            self._given_options.reapply()
-        for group in self.trainer.optimizers[0].param_groups:
-            if group["lr"] == self._lr:  # after setting `lr`, Lightning's finder gives all groups the full rate
-                group["lr"] *= group.get("lr_scale", 1.0)
-        for config in self.trainer.lr_scheduler_configs:
-            if isinstance(config.scheduler, Schedule):
-                config.scheduler.apply()
-
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run.
-
-        `trainer.estimated_stepping_batches` would build the loaders now and lose the place to resume from
-        (Lightning issue 20550).
-        """
-        trainer = self.trainer
-        if trainer.max_epochs in (-1, None):
-            if trainer.max_steps == -1:
-                raise ConfigError(
-                    "trainer.max_epochs: the learning rate's shape, or lookahead, needs the run's length; set it"
-                )
-            return trainer.max_steps
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if not hasattr(datamodule, "training_batches"):
-            return int(trainer.estimated_stepping_batches)
-        batches = datamodule.training_batches(trainer.world_size)
-        limit = getattr(trainer, "overfit_batches", 0) or trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
-        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
-
     # ---- what is recorded
 
     def record(self, metrics: dict[str, float]) -> None:
@@ -303,12 +148,6 @@ class Task(LightningModule, ABC):
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch, **metrics}, step=step)
 
-    @property
-    def current_lr(self) -> float:
-        """The learning rate of the first parameter group, before a factor of its own."""
-        group = self.trainer.optimizers[0].param_groups[0]
-        return group["lr"] / group.get("lr_scale", 1.0)
-
     def on_validation_start(self) -> None:
         """Stops a run whose loss is no number, before its weights become the best or the last."""
         if self.trainer.state.fn == "fit":
@@ -328,7 +167,7 @@ class Task(LightningModule, ABC):
         self._check_finite(means)
         self.training_means.reset()
         self.record({f"train/{name}": value for name, value in means.items()} | {"lr": self.current_lr})
-        self._step_plateau()
+        self.step_plateau()
 
     # ---- what a checkpoint is
 

@@ -6,7 +6,7 @@ Shapes: B images of S × S pixels, R captions of each, T words with the end's ma
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -35,34 +35,9 @@ from project.tasks.caption_features import keep_features
 from project.tasks.caption_search import CaptionSearch, Decoding, in_direction
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
+from project.tasks.scheduled_sampling import ScheduledSampling
 
 _WATCHED = 8  # images
-
-
-@dataclass(frozen=True)
-class ScheduledSampling:
-    """Words of its own that a captioner learns to go on from (Bengio et al. 2015, arXiv:1506.03099).
-
-    Args:
-        probability: that a word before is one drawn from the captioner's scores instead of the given one, in the end.
-        epochs: over which it rises to that, in equal steps from 0.
-
-    Raises:
-        ConfigError: a value is out of its range.
-    """
-
-    probability: float = 0.0
-    epochs: int = 10
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ConfigError(f"model.scheduled_sampling.probability: must lie in 0..1; got {self.probability}")
-        if self.epochs < 0:
-            raise ConfigError(f"model.scheduled_sampling.epochs: must be at least 0; got {self.epochs}")
-
-    def at(self, epoch: int) -> float:
-        """The probability in an epoch, counted from 0."""
-        return self.probability * (min(epoch / self.epochs, 1.0) if self.epochs else 1.0)
 
 
 class Told(NamedTuple):

@@ -25,7 +25,7 @@ from project.tasks import CaptionDistiller, Captioner
 from project.tasks.caption_search import Decoding
 from project.tasks.caption_sequences import SequenceTable
 from project.tasks.caption_teacher import CaptionTeacher
-from project.tasks.captioner import ScheduledSampling
+from project.tasks.scheduled_sampling import ScheduledSampling
 
 WORDS = ["a", "red", "blue", "square", "disc", "big", "small"]
 SMALL = {"embedding_size": 8, "hidden_size": 12}

@@ -18,7 +18,6 @@ from project.models.captioning import DecoderOptions
 from project.models.pretrained import load_pretrained
 from project.tasks import Captioner
 from project.tasks.caption_search import Decoding
-from project.tasks.captioner import ScheduledSampling
 from project.tasks.fine_tuning import FineTuning
 
 WORDS = ["a", "red", "blue", "square", "disc", "big", "small"]
@@ -115,13 +114,6 @@ def test_the_attention_penalty_is_weighted_and_of_all_decoders(bidirectional):
                         values.append(((1 - weights.sum(0)) ** 2).sum().item())
             expected += sum(values) / len(values)
     assert penalty.item() == pytest.approx(0.25 * expected, rel=1e-5)
-
-
-def test_scheduled_sampling_rises_in_equal_steps():
-    schedule = ScheduledSampling(0.5, 4)
-    assert [schedule.at(epoch) for epoch in range(7)] == [0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
-    assert ScheduledSampling(0.5, 0).at(0) == 0.5
-    assert ScheduledSampling().at(99) == 0
 
 
 def test_images_are_normalised_by_the_networks_own_numbers():
@@ -386,16 +378,3 @@ def test_rates_of_the_backbone_are_scaled_by_layer_and_as_a_whole():
 def test_options_that_cannot_be_are_config_errors(options, message):
     with pytest.raises(ConfigError, match=message):
         captioner(**options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"probability": 1.5}, "probability: must lie in 0..1; got 1.5"),
-        ({"probability": -0.5}, "probability: must lie in 0..1; got -0.5"),
-        ({"epochs": -1}, "epochs: must be at least 0; got -1"),
-    ],
-)
-def test_a_schedule_that_cannot_be_is_a_config_error(options, message):
-    with pytest.raises(ConfigError, match=rf"^model\.scheduled_sampling\.{message}$"):
-        ScheduledSampling(**options)
