@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,15 +13,24 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
 
 
+@pytest.fixture(scope="module")
+def report(_trained_once, tmp_path_factory) -> Path:
+    """The page of a finished run."""
+    folder = tmp_path_factory.mktemp("reported")
+    run = shutil.copytree(_trained_once, folder / "runs" / "r" / "version_0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr(sys, "path", list(sys.path))
+        options = ["--ckpt_path", str(run), "--sections", "accuracy,calibration,cost"]
+        patch.setattr(sys, "argv", [str(SCRIPT), *options])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    return run / "report.html"
+
+
 @pytest.fixture
-def opened(page, trained, monkeypatch):
-    """The page of the run `trained`."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(
-        sys, "argv", [str(SCRIPT), "--ckpt_path", str(trained), "--sections", "accuracy,calibration,cost"]
-    )
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    page.goto((trained / "report.html").as_uri())
+def opened(page, report):
+    """The page, opened."""
+    page.goto(report.as_uri())
     return page
 
 

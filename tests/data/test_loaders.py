@@ -220,7 +220,7 @@ def test_closing_ends_the_worker_processes_at_once(done, make):
     assert not any(worker.is_alive() for worker in workers)
 
 
-@pytest.mark.parametrize("hangs_at", [0, 2], ids=["from the start", "later"])
+@pytest.mark.parametrize("hangs_at", [pytest.param(0, marks=pytest.mark.slow), 2], ids=["from the start", "later"])
 def test_where_workers_hang_others_go_on_with_the_next_batch(hangs_at, make, tmp_path, monkeypatch):
     """As a fork does that takes along a lock which nobody will open."""
     expected, seen, hung = take(make(0)), tmp_path / "seen", tmp_path / "hung"

@@ -81,6 +81,7 @@ def test_logits_are_torchvisions(name, regnets_on_meta):
     assert all(type(tensor) is torch.Tensor for tensor in backbone.state_dict().values())
 
 
+@pytest.mark.slow
 def test_every_network_has_the_parameters_that_torchvision_states(regnets_on_meta):
     wrong = {}
     for name in TORCHVISION_NAMES:

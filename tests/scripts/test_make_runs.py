@@ -32,6 +32,7 @@ def short(make_runs, tmp_path):
     return lambda *arguments: make_runs.main(["--root", str(tmp_path / "runs"), *arguments])
 
 
+@pytest.mark.slow
 def test_each_seed_is_trained_and_tested_once(short, tmp_path):
     short("--recipes", "student-alone", "--seeds", "2")
     runs = find_runs(tmp_path / "runs", "student-alone")

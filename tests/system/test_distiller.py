@@ -415,7 +415,13 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("accumulation", "mixed", "views", "frozen") else ())
+        for name in METHODS
+    ],
+)
 def test_it_goes_with_other_methods_of_training(run, distill, images, method):
     more = (*losses("kd", "fitnets", weight=0.01), *METHODS[method])
     whole, parts = distill(*more, root="whole"), distill(*more, "--trainer.max_epochs", 1, root="parts")

@@ -130,13 +130,13 @@ def uninterrupted(run, tmp_path, images, _outcomes):
 @pytest.mark.parametrize(
     ("storage", "step", "validating"),
     [
-        ("resident", 3, False),
+        pytest.param("resident", 3, False, marks=pytest.mark.slow),
         ("resident", 11, False),
         ("resident", 15, False),  # the last batch of the second epoch: validation begins, and is run again
-        ("resident", 8, True),
+        pytest.param("resident", 8, True, marks=pytest.mark.slow),
         ("resident", 16, True),
         ("stream", 11, False),
-        ("stream", 16, True),
+        pytest.param("stream", 16, True, marks=pytest.mark.slow),
     ],
 )
 def test_stopped_and_resumed_run_equals_an_uninterrupted_one(
@@ -204,7 +204,8 @@ DREAMING = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "step", "validating"), [("word by word", 4, False), ("whole", 6, True), ("sampled", 6, True)]
+    ("kind", "step", "validating"),
+    [("word by word", 4, False), pytest.param("whole", 6, True, marks=pytest.mark.slow), ("sampled", 6, True)],
 )
 def test_so_it_does_with_a_captioner(run, tmp_path, captioned, caption_options, kind, step, validating):
     """With all that is random: dropout, words of its own, captions that are drawn, and augmentation."""

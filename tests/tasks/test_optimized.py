@@ -162,7 +162,9 @@ CONSTANT = ("--model.lr_scheduler", "torch.optim.lr_scheduler.ConstantLR", "--mo
 
 
 @pytest.mark.parametrize(
-    "schedule", [CONSTANT, (), ("--model.lr_scheduler", "null")], ids=["constant", "one cycle", "none"]
+    "schedule",
+    [CONSTANT, (), pytest.param(("--model.lr_scheduler", "null"), marks=pytest.mark.slow)],
+    ids=["constant", "one cycle", "none"],
 )
 def test_the_learning_rate_finder_sets_the_rate_and_leaves_the_rest(run, images, fit_options, tmp_path, schedule):
     SUGGESTED.clear()
