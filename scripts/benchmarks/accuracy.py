@@ -137,11 +137,11 @@ def _plain_script(folder: Path, epochs: int) -> float:
     return round(accuracy_of(network, folder / "test"), 4)
 
 
-def plain_epochs(folder: Path, epochs: int) -> Iterator[nn.Module]:
+def plain_epochs(folder: Path, epochs: int, image_size: int = 32, seed: int = 0) -> Iterator[nn.Module]:
     """The usual script: images from files through PIL, SGD 0.01 with momentum 0.9, no augmentation; after each epoch."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     images = _plain_images(folder / "train")
-    network = simple_cnn(len(images.classes), 32)
+    network = simple_cnn(len(images.classes), image_size)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     for _ in range(epochs):
         network.train()

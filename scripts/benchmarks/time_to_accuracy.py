@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ import torch
 from benchmarks.accuracy import CONFIGS, accuracy_of, characters, plain_epochs
 from benchmarks.timing import Row
 from lightning.pytorch import Callback, LightningModule, Trainer
+from PIL import Image
+from torch import nn
 
 from project.cli import main as project_main
+from project.data import Digits
+from project.data.images import to_rgb, to_square
 
 Course = list[tuple[float, float]]
 """Seconds of training until a validation, and the accuracy it found."""
@@ -59,13 +63,27 @@ def measure_time_to_accuracy() -> list[Row]:
         "imagefolder.yaml": ("imagefolder.yaml",),
     }
     rows = _race(recipes, targets, ("--data.root", str(folder)))
-    return [*rows, _row("the plain script, 10 epochs", [_plain_course(folder, epochs=10)], targets)]
+    return [*rows, _row("the plain script, 10 epochs", [_course_of_epochs(folder, plain_epochs(folder, 10))], targets)]
 
 
 def measure_time_to_digits() -> list[Row]:
     """Seconds of one core to a validation accuracy on the digits: medians of three seeds, and their mean accuracy."""
     recipes: dict[str, tuple[str, ...]] = {name: (name,) for name in ("digits_speed.yaml", "digits.yaml")}
-    return _race(recipes, (0.9, 0.95, 0.98), ())
+    targets, size, epochs = (0.9, 0.95, 0.98), 16, 40
+    rows = _race(recipes, targets, ())
+    with tempfile.TemporaryDirectory() as root:
+        write_digits(Path(root), size)
+        courses = [_course_of_epochs(Path(root), plain_epochs(Path(root), epochs, size, seed)) for seed in SEEDS]
+    return [*rows, _row(f"the plain script, {epochs} epochs", courses, targets)]
+
+
+def write_digits(folder: Path, size: int) -> None:
+    """The digits as files, `train/CLASS/INDEX.png`, as training sees them, for the plain script."""
+    for split, samples in Digits().splits.items():
+        for index, (pixels, label) in enumerate(zip(samples.images, samples.labels, strict=True)):
+            path = folder / split / str(label) / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(to_square(to_rgb(Image.fromarray(pixels)), size)).save(path)
 
 
 def _race(recipes: dict[str, tuple[str, ...]], targets: Sequence[float], common: tuple[str, ...]) -> list[Row]:
@@ -94,11 +112,11 @@ def reached(course: Course, target: float) -> float | None:
     return next((seconds for seconds, accuracy in course if accuracy >= target), None)
 
 
-def _plain_course(folder: Path, epochs: int) -> Course:
+def _course_of_epochs(folder: Path, epochs: Iterable[nn.Module]) -> Course:
     course: Course = []
     torch.set_num_threads(1)
     spent, since = 0.0, time.process_time()
-    for network in plain_epochs(folder, epochs):
+    for network in epochs:
         spent += time.process_time() - since
         course.append((spent, accuracy_of(network, folder / "val")))
         since = time.process_time()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from project.data import Digits
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -48,3 +52,16 @@ def test_a_fit_is_timed_at_each_validation(race, images, fit_options, tmp_path):
     assert 0 < course[0][0] < course[1][0] < 60
     assert all(0 <= accuracy <= 1 for _, accuracy in course)
     assert not (tmp_path / "unused").exists()
+
+
+def test_the_plain_script_gets_the_same_digits(race, tmp_path):
+    race.write_digits(tmp_path, 16)
+    data = Digits(image_size=16)
+    for split, samples in data.splits.items():
+        files = [*(tmp_path / split).rglob("*.png")]
+        assert len(files) == len(samples.labels)
+        for path in files[::50]:
+            index = int(path.stem)
+            assert path.parent.name == str(samples.labels[index])
+            grey = Image.fromarray(samples.images[index]).resize((16, 16), Image.Resampling.BILINEAR)
+            assert np.array_equal(np.asarray(Image.open(path)), np.stack([np.asarray(grey)] * 3, 2))
