@@ -9,7 +9,7 @@ help:
 	@echo "make setup   .venv with every dependency, pinned and hashed"
 	@echo "make demo    train a classifier on handwritten digits and test it (a few minutes, most of them for setup)"
 	@echo "make test    the tests (under ten minutes on two cores)"
-	@echo "make test-slow  those that start several processes, or take long otherwise (ten minutes)"
+	@echo "make test-slow  those that start several processes, or take long otherwise (a quarter of an hour)"
 	@echo "make notebooks  trains what the notebooks show, once, and runs them (six minutes, then one)"
 	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
 	@echo "make test-faults  kills, full disks, damaged files: what docs/reliability.md promises (a quarter of an hour)"

@@ -187,6 +187,7 @@ class StopAt(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_teacher_that_was_stopped_is_the_one_that_was_not(run, student, config, tmp_path):
     content = yaml.safe_load(config.read_text())
     content["trainer"]["max_epochs"] = 2

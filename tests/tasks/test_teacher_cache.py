@@ -252,7 +252,7 @@ class StopAt(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("keeps", ["the same cache", "the cache was deleted"])
+@pytest.mark.parametrize("keeps", ["the same cache", pytest.param("the cache was deleted", marks=pytest.mark.slow)])
 def test_a_resumed_run_is_the_uninterrupted_one(keeps, run, fit_options, trained, trained_images, tmp_path):
     def fit(name: str, *more: object) -> int:
         arguments = fit_options(
