@@ -114,7 +114,7 @@ class OptimizedModule(LightningModule):
         return self.monitor if scheduler.mode == self.monitor_mode else "val/loss"
 
     def step_plateau(self) -> None:
-        """Shows a plateau's schedule what its metric came to in this epoch."""
+        """Shows a plateau's schedule what its metric came to; for the end of an epoch, when `results` has its metrics."""
         if (self.current_epoch + 1) % (self.trainer.check_val_every_n_epoch or 1):
             return  # nothing was measured in this epoch
         for config in self.trainer.lr_scheduler_configs:

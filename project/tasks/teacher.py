@@ -150,7 +150,7 @@ class Teacher:
             logits = logits[:, order]
         return Outputs(logits, features, {name: maps[name] for name in stages})
 
-    def measure(self, batches: Iterable[Batch], arithmetic: Callable[[], Any]) -> Measured:
+    def measure(self, batches: Iterable[Batch], arithmetic: Callable[[], AbstractContextManager[Any]]) -> Measured:
         """How it does on a split.
 
         Args:

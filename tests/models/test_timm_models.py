@@ -55,6 +55,10 @@ def test_a_network_is_timms(timm, name, stage, shape):
     assert torch.equal(network.features(images), features)
     assert stages[stage].shape == (2, *shape)
     assert all(output.dim() == 4 for output in stages.values())
+    path = f"stages.trunk.model.{stage}"
+    assert network.all_shapes(64)[1][path] == shape
+    network.watch([path])
+    assert torch.equal(network.forward_stages(images)[path], stages[stage])
     assert network.feature_maps(images).dim() == 4
     assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in theirs.parameters())
     assert torch.equal(copy.deepcopy(network)(images), logits)

@@ -187,8 +187,6 @@ def test_what_an_answer_follows_from_gives_a_file_of_its_own(distill, trained, t
     for count, options in enumerate(others, 2):
         distill(max_epochs=1, **options)
         assert len(kept(folder)) == count, options
-    distill(max_epochs=1, teacher_precision="bf16-mixed")  # the same arithmetic as with precision=
-    assert len(kept(folder)) == count
     # the same files elsewhere are the same data; files that were changed since are not
     moved = shutil.copytree(trained_images, tmp_path / "moved")
     distill(max_epochs=1, root=str(moved))
@@ -197,6 +195,23 @@ def test_what_an_answer_follows_from_gives_a_file_of_its_own(distill, trained, t
         os.utime(image, (1, 1))
     distill(max_epochs=1, root=str(moved))
     assert len(kept(folder)) == count + 1
+
+
+def test_a_teachers_own_precision_is_that_of_its_answers(distill, tmp_path):
+    found = {}
+    for where, options in {
+        "teacher": {"teacher_precision": "bf16-mixed"},
+        "both": {"precision": "bf16-mixed"},
+        "none": {},
+    }.items():
+        watch, _ = distill(cache_dir=where, max_epochs=1, **options)
+        found[where] = kept(tmp_path / where), torch.cat(watch.targets)
+    assert found["teacher"][0] == found["both"][0] != found["none"][0]
+    assert torch.equal(found["teacher"][1], found["both"][1])
+    assert not torch.equal(found["teacher"][1], found["none"][1])
+    _, student = distill(teacher="ema", max_epochs=1, teacher_precision="bf16-mixed")
+    images = torch.randint(256, (2, 3, 12, 12), dtype=torch.uint8)
+    assert student.teacher(images).logits.dtype is torch.bfloat16
 
 
 REASONS = {
