@@ -34,7 +34,7 @@ from benchmarks import (
 )
 from benchmarks.timing import Row
 
-from project.runs.files import write_atomically
+from project.files import write_text
 from project.runs.provenance import collect_provenance
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -90,8 +90,8 @@ def main() -> None:
         results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
         results[part] = {"what": (PARTS[part].__doc__ or "").splitlines()[0], "rows": rows, "where": where}
         print(_table(rows), flush=True)
-        write_atomically(arguments.output, json.dumps(results, indent=2) + "\n")
-        write_atomically(arguments.output.with_suffix(".md"), _report(results))
+        write_text(arguments.output, json.dumps(results, indent=2) + "\n")
+        write_text(arguments.output.with_suffix(".md"), _report(results))
 
 
 def _table(rows: list[Row]) -> str:

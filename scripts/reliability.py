@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from project.errors import DataError, one_line_for_mistakes
-from project.runs.files import write_atomically
+from project.files import write_text
 
 _TABLE = re.compile(r"(<!-- found by make test-faults -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         page, count = _TABLE.subn(lambda match: f"{match[1]}{text}{match[2]}", options.page.read_text())
         if not count:
             raise DataError(f"--page: {options.page}: has no place for the table")
-        write_atomically(options.page, page)
+        write_text(options.page, page)
 
 
 def read_reports(paths: list[Path]) -> tuple[dict[str, Found], float]:

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from project.analysis.caption_scores import read_predictions, read_references, score_captions
 from project.errors import RunError, one_line_for_mistakes
+from project.files import write_text
 from project.metrics.captions.scores import JAVA_METRICS
-from project.runs.files import write_atomically
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         scores = score_captions(predictions, references, options.java, options.subset)
         if options.output:
             try:
-                write_atomically(options.output, json.dumps(scores, indent=2) + "\n")
+                write_text(options.output, json.dumps(scores, indent=2) + "\n")
             except OSError as error:
                 raise RunError(f"--output: {options.output}: cannot be written ({error.strerror})") from None
         print(f"{len(predictions)} images of {len(references.captions)}")

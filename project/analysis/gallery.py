@@ -8,20 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from PIL import Image
 
 from project.data.images import open_rgb
+from project.files import atomic_write
 
 THUMBNAIL_SIDE = 160  # pixels of the longer side; smaller images keep their size
 PIXEL_ART_SIDE = 64  # up to here, an image is kept without loss and enlarged as sharp squares
@@ -87,27 +85,19 @@ def write_gallery(path: Path, tiles: Iterable[Tile], heading: str, subtitle: str
         DataError: an image cannot be read.
     """
     before, after = _page_around_tiles(heading, subtitle)
-    with _replacing(path) as file:
-        file.write(before)
+    with atomic_write(path) as file:
+        file.write(_encoded(before))
         total = 0
         for tile in tiles:
             total += 1
             if total <= max_tiles:
-                file.write(_tile_html(tile))
-        file.write(after.replace("{{note}}", _note(total, max_tiles)))
+                file.write(_encoded(_tile_html(tile)))
+        file.write(_encoded(after.replace("{{note}}", _note(total, max_tiles))))
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of `path` when the block succeeds and vanishes when it fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # a file name may hold bytes that are not UTF-8: Python's stand-ins for them cannot be encoded as they are
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _encoded(text: str) -> bytes:
+    """UTF-8; the bytes of file names that are not become escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 def _page_around_tiles(heading: str, subtitle: str) -> tuple[str, str]:

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 
 from project.callbacks.nonfinite import ANOTHER, Origin, find_origin
 from project.errors import ConfigError, NonFiniteError
+from project.files import atomic_write
 from project.runs.directory import RunDirectory
-from project.runs.files import replacing
 from project.runs.undeclared import callbacks_of, data_of
 
 _NAMED = 8  # samples that a message names
@@ -217,5 +217,5 @@ def _first_of_all(trainer: Trainer, origin: Origin, sentence: str) -> tuple[int,
 def _save_batch(path: Path, batch: Any, step: int) -> None:
     """Whole or not at all; `torch.load(path, weights_only=True)` opens it."""
     fields = {name: value.cpu() for name, value in batch._asdict().items() if isinstance(value, Tensor)}
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         torch.save({"step": step, **fields}, file)

@@ -15,9 +15,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from project.analysis.gallery import Tile, Word, write_gallery
-from project.data.unfinished import remove_abandoned
+from project.files import atomic_write, remove_abandoned
 from project.runs.directory import RunDirectory
-from project.runs.files import replacing
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -104,7 +103,7 @@ def _public(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:
     """Writes a file whole or not at all."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.writelines(line.encode() for line in lines)
 
 

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.guard import stopped_by_guard
+from project.files import write_text
 from project.runs.directory import RunDirectory
-from project.runs.files import write_atomically
 from project.runs.undeclared import callbacks_of, data_of
 
 
@@ -54,7 +54,7 @@ class RunRecord(Callback):
                 skipped |= set(target.read_text().splitlines())
             else:
                 print(f"skipped {len(skipped)} unreadable training images, listed in {target}")
-            write_atomically(target, "\n".join(sorted(skipped)) + "\n")
+            write_text(target, "\n".join(sorted(skipped)) + "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes that training came to its end."""

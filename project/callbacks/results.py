@@ -10,8 +10,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from project.files import write_text
 from project.runs.directory import RunDirectory
-from project.runs.files import write_atomically
 
 
 class WriteResults(Callback):
@@ -56,7 +56,7 @@ class WriteResults(Callback):
     def _write(self, trainer: Trainer, pl_module: Any, verb: str) -> None:
         if not trainer.is_global_zero:
             return
-        write_atomically(self._path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
+        write_text(self._path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             text = io.StringIO()
@@ -65,4 +65,4 @@ class WriteResults(Callback):
             writer.writerows(
                 [name, *row] for name, row in zip(pl_module.class_names, outcome.confusion.tolist(), strict=True)
             )
-            write_atomically(self._path / f"{verb}_confusion.csv", text.getvalue())
+            write_text(self._path / f"{verb}_confusion.csv", text.getvalue())

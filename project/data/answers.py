@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from project.files import temporary_path
+
 _FORMAT = 1  # of the files: raise it when they are written in another way
 _HEADER = 4096  # bytes before the answers
 _MARK = 2  # float16 numbers that an answer's mark takes the place of
@@ -79,7 +81,7 @@ def _make(path: Path, header: bytes, size: int) -> None:
     if _is_whole(path, header, size):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with open(temporary, "wb") as file:
             file.write(header)

@@ -21,8 +21,8 @@ from torch import Tensor
 from project.data.images import load_square, to_rgb, to_square
 from project.data.progress import track
 from project.data.samples import Samples
-from project.data.unfinished import remove_abandoned, unfinished
 from project.errors import DataError
+from project.files import remove_abandoned, temporary_path
 
 _FORMAT = 1  # of the cached files: raise it when decoding gives other pixels
 
@@ -106,7 +106,7 @@ def _key(samples: Samples, size: int, skip_bad: bool, crop: float) -> str:
 
 def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool, crop: float) -> None:
     remove_abandoned(target.parent)
-    name = str(unfinished(target))
+    name = str(temporary_path(target))
     try:
         images = np.lib.format.open_memmap(name, "w+", np.uint8, (len(samples), size, size, 3))
         if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a SIGBUS at some later pixel

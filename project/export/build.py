@@ -16,7 +16,7 @@ from project.export.parity import Difference, compare
 from project.export.programs import programs_of
 from project.export.subject import open_subject
 from project.export.weights import to_safetensors
-from project.runs.files import replacing
+from project.files import atomic_write
 
 
 class Exported(NamedTuple):
@@ -71,7 +71,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             for name, content in files.items():
-                file = stack.enter_context(replacing(folder / name))
+                file = stack.enter_context(atomic_write(folder / name))
                 file.write(content)
                 file.flush()
     except OSError as error:

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from project.errors import CheckpointError
-from project.runs.files import replacing
+from project.files import atomic_write
 
 SCHEMA = 1  # of what tasks put in a checkpoint: raise it when an older one needs translating
 
@@ -53,7 +53,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with replacing(target) as file:
+            with atomic_write(target) as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 _prove(file.name, target)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from project.errors import CheckpointError, RunError
-from project.runs.files import remove_leftovers, write_atomically
+from project.files import remove_leftovers, write_text
 from project.runs.precision import fastest_precision
 
 CONFIG = "config.yaml"
@@ -119,8 +119,8 @@ class RunDirectory:
         target = self.path / CONFIG
         if target.exists() and (earlier := target.read_text()) != text:
             names = (self.path / f"config.before_resume_{number}.yaml" for number in count())
-            write_atomically(next(path for path in names if not path.exists()), earlier)  # before it is replaced
-        write_atomically(target, text)
+            write_text(next(path for path in names if not path.exists()), earlier)  # before it is replaced
+        write_text(target, text)
 
     @property
     def status(self) -> str:
@@ -137,7 +137,7 @@ class RunDirectory:
 
     def write_status(self, status: str) -> None:
         """Notes what `status` says."""
-        write_atomically(self.path / _STATUS, json.dumps({"status": status}) + "\n")
+        write_text(self.path / _STATUS, json.dumps({"status": status}) + "\n")
 
 
 def find_runs(root: str | Path, name: str) -> list[RunDirectory]:

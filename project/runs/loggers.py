@@ -12,8 +12,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from project.files import write_text
 from project.runs.directory import RunDirectory
-from project.runs.files import write_atomically
 
 
 class MetricsCSV(Logger):
@@ -68,7 +68,7 @@ class MetricsCSV(Logger):
         writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows[step] for step in sorted(self._rows))
-        write_atomically(self.path, text.getvalue())
+        write_text(self.path, text.getvalue())
 
     def finalize(self, status: str) -> None:
         """Called at the end, also of a failed run."""

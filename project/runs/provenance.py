@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from project.files import write_text
 from project.runs.directory import RunDirectory
-from project.runs.files import write_atomically
 
 _LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "pillow", "scikit-learn")
 
@@ -53,7 +53,7 @@ def append_provenance(run: RunDirectory, entry: dict[str, Any]) -> None:
     """Adds one start to the run's `provenance.json`, a list with one entry for each start and resume."""
     path = run.path / "provenance.json"
     entries = json.loads(path.read_text()) if path.exists() else []
-    write_atomically(path, json.dumps([*entries, entry], indent=2) + "\n")
+    write_text(path, json.dumps([*entries, entry], indent=2) + "\n")
 
 
 def _git_state() -> dict[str, Any] | None:

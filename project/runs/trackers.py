@@ -16,8 +16,8 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.errors import ConfigError
+from project.files import write_text
 from project.runs.directory import RunDirectory
-from project.runs.files import write_atomically
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -162,7 +162,7 @@ def _remembered(run: RunDirectory, tracker: Tracker) -> str | None:
 
 
 def _remember(run: RunDirectory, tracker: Tracker, run_id: str) -> None:
-    write_atomically(run.path / f"{type(tracker).__name__.lower()}_run_id", run_id + "\n")
+    write_text(run.path / f"{type(tracker).__name__.lower()}_run_id", run_id + "\n")
 
 
 @contextmanager

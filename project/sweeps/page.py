@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from project.analysis.figures.sweeps import history_figure, importance_figure, progress_figure, slice_figure
 from project.analysis.report.document import Picture
-from project.runs.files import write_atomically
+from project.files import write_text
 from project.sweeps.study import Sweep
 
 _FEWEST = 4  # completed trials, for shares to say anything
@@ -115,7 +115,7 @@ def write_page(sweep: Sweep, monitor: str, mode: str, command: str) -> Path:
         shown=_shown,
     )
     path = sweep.folder / "index.html"
-    write_atomically(path, page)
+    write_text(path, page)
     return path
 
 

@@ -6,7 +6,6 @@ Shapes: N images, T words with the end's mark.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -22,9 +21,9 @@ from project.data.captions.base import CaptionDataModule
 from project.data.captions.vocabulary import PAD, Vocabulary
 from project.data.progress import track
 from project.data.store import file_state
-from project.data.unfinished import unfinished
 from project.decoding import Hypotheses
 from project.errors import DataError
+from project.files import atomic_write
 from project.metrics.captions import ROUGEL
 from project.metrics.captions.corpus import Corpus
 from project.metrics.ptb_tokenizer import ptb_tokenize
@@ -172,14 +171,10 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 def _write(path: Path, tokens: np.ndarray) -> None:
     """Under another name first, so that the file is either whole or absent."""
-    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with atomic_write(path) as file:
             np.save(file, tokens)
-        os.replace(temporary, path)
     except OSError as error:
         raise DataError(f"data.cache_dir: the teacher's captions cannot be kept in {path.parent} "
                         f"({error.strerror or error}); name a folder with more room") from None  # fmt: skip
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -172,7 +172,7 @@ def test_a_configuration_that_cannot_be_written_leaves_the_earlier_one(tmp_path,
     def full(path, text):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr("project.runs.directory.write_atomically", full)
+    monkeypatch.setattr("project.runs.directory.write_text", full)
     with pytest.raises(OSError, match="No space"):
         run.write_config("a: 2\n")
     assert run.read_config() == {"a": 1}

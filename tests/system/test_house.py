@@ -22,7 +22,8 @@ FORBIDDEN = {
     "analysis": {"cli", "callbacks", "export", "sweeps"},
     "export": {"cli", "callbacks", "sweeps"},
     "sweeps": {"cli", "callbacks", "tasks", "export"},
-    "errors": ROOMS | {"errors"},
+    "errors": ROOMS | {"errors", "files"},
+    "files": ROOMS | {"errors", "files"},
 }
 LIBRARIES = {
     "models": {"torch", "torchvision", "timm"},  # timm where it is installed
@@ -31,6 +32,7 @@ LIBRARIES = {
     "optim": {"torch"},
     "metrics": {"torch", "torchmetrics", "numpy", "pycocoevalcap"},  # the last where it is installed
     "errors": set(),
+    "files": set(),
 }
 
 name = lambda path: str(path.relative_to(ROOT))  # noqa: E731

@@ -23,7 +23,7 @@ from project.analysis.report.robustness import robustness_section
 from project.analysis.report.subject import Subject
 from project.data.images import open_rgb
 from project.errors import ConfigError, RunError, did_you_mean
-from project.runs.files import write_atomically
+from project.files import write_text
 
 SCHEMA = 1
 _Maker = Callable[[Subject], Section]
@@ -133,8 +133,8 @@ def write_report(folder: Path, facts: dict[str, Any], sections: list[Section]) -
     page, numbers = folder / "report.html", folder / "report.json"
     _make(folder)
     try:
-        write_atomically(numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")
-        write_atomically(page, render(facts, sections))
+        write_text(numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        write_text(page, render(facts, sections))
     except OSError as error:
         raise _unwritable(folder, error) from None
     return page, numbers

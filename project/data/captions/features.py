@@ -16,8 +16,8 @@ from torch import Tensor
 from project.data.batch import Batch
 from project.data.loaders import Loader
 from project.data.order import EvaluationOrder, TrainingOrder, index_of
-from project.data.unfinished import unfinished
 from project.errors import DataError
+from project.files import temporary_path
 
 
 def write_features(path: Path, count: int, features: Callable[[], Iterator[Tensor]]) -> None:
@@ -36,7 +36,7 @@ def write_features(path: Path, count: int, features: Callable[[], Iterator[Tenso
     """
     if _is_whole(path, count):
         return
-    temporary = unfinished(path)
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         target, done = None, 0

@@ -7,7 +7,6 @@ under CC BY-SA 4.0.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 
 from project.data.progress import track
 from project.data.store import num_cpus
-from project.data.unfinished import unfinished
+from project.files import atomic_write
 
 _FORMAT = 1  # of the cached pixels: raise it when rendering gives others
 
@@ -84,15 +83,9 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _write(path: Path, images: np.ndarray) -> None:
-    """Under another name first, so that the file is either whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = unfinished(path)
-    try:
-        with open(temporary, "wb") as file:
-            np.save(file, images)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        np.save(file, images)
 
 
 def _render_all(sequences: list[str], size: int) -> np.ndarray:
