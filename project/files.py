@@ -9,8 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 from uuid import uuid4
+
+OUTPUT = "output"
+OutputPath = Annotated[str, OUTPUT]
+"""The annotation of an option that names a place to write to. Only the user sets it: no checkpoint can."""
 
 _ABANDONED = 24 * 3600  # seconds since the last write
 

@@ -11,6 +11,7 @@ import yaml
 from project.errors import ConfigError
 
 _SECTIONS = ("model", "data", "trainer", "checkpoint", "early_stopping", "budget")
+_CLASSES = ("model", "data", "model.optimizer", "model.lr_scheduler", "trainer.callbacks", "trainer.strategy")
 _FOLLOWS = {
     "data.seed": "--seed",
     "model.class_names": "the data",
@@ -66,10 +67,33 @@ class Arguments:
                 given = value
         return None if given in ("", "null") else given
 
+    def gives(self, name: str) -> bool:
+        """Whether the user gives a whole value for an option, such as `model.optimizer`; one option inside is none."""
+        if any(option == name for option, _ in self._options):
+            return True
+        for config in self.configs:
+            value: Any = config
+            for key in name.split("."):
+                inside = value.get("init_args") if isinstance(value, dict) else None
+                value = (
+                    value.get(key, inside.get(key) if isinstance(inside, dict) else None)
+                    if isinstance(value, dict)
+                    else None
+                )
+            if isinstance(value, dict) and "class_path" not in value:
+                value = None
+            if value is not None:
+                return True
+        return False
+
     @property
-    def texts(self) -> set[str]:
-        """Every text that is the value of an option, at any depth: among them the classes that the user names."""
-        return set(_texts([*self.configs, *(_parsed(value) for _, value in self._options)]))
+    def class_names(self) -> set[str]:
+        """Dotted names of the classes that the user gives."""
+        named = {
+            value for name, value in self._options if name.removesuffix("+") in _CLASSES or name.endswith(".class_path")
+        }
+        given = [*self.configs, *(_parsed(value) for _, value in self._options)]
+        return {name for name in (*named, *_class_paths(given)) if "." in name}
 
 
 def _parsed(value: str) -> Any:
@@ -79,12 +103,15 @@ def _parsed(value: str) -> Any:
         return value  # the parser will say what is wrong with it
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (dict, list)):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _texts(each)
+def _class_paths(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if isinstance(each, str) and (key == "class_path" or key in ("model", "data")):
+                yield each
+            yield from _class_paths(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _class_paths(each)
 
 
 def _read_config(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ checkpoint says is parsed as one more `--config` before all others.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,16 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, VERBS, Parser, build_parser, completion, root_parser
+from project.cli.restored import RestoredOptions
 from project.errors import CheckpointError, ConfigError, did_you_mean
-from project.runs.checkpoints import check_no_new_classes, read_checkpoint
+from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished
+from project.runs.schema import is_object, parameters
+from project.tasks import Task
 
 DEFAULT_ROOT = "runs"
 _WORDS = ("last", "best", "auto")
@@ -34,6 +39,7 @@ class Command:
     config: all options, resolved.
     checkpoint_path: where to start from, if anywhere.
     checkpoint: its content, without weights.
+    task: of a trained network, its class; `config.model` has its arguments, which are no options of `parser`.
     """
 
     verb: str
@@ -42,6 +48,7 @@ class Command:
     config: Namespace
     checkpoint_path: str | None = None
     checkpoint: dict[str, Any] | None = None
+    task: type[Task] | None = None
 
     @property
     def root(self) -> str:
@@ -59,13 +66,19 @@ class Command:
 
     def dump(self) -> str:
         """The configuration as YAML, as `--print_config` prints it."""
-        config = self.config.clone()
-        config.pop("ckpt_path", None)
-        return self.parser.dump(config, skip_unset=False)
+        return yaml.safe_dump(self.plain_config(), sort_keys=False, allow_unicode=True)
 
     def plain_config(self) -> dict[str, Any]:
         """The configuration as plain types."""
-        return yaml.safe_load(self.dump())
+        config = self.config.clone()
+        config.pop("ckpt_path", None)
+        if self.task is None:
+            return yaml.safe_load(self.parser.dump(config, skip_unset=False))
+        model = config.pop("model").as_dict()
+        plain: dict[str, Any] = yaml.safe_load(self.parser.dump(config, skip_unset=False))
+        return {
+            key: model if key == "model" else plain[key] for key in self.config.as_dict() if key in (*plain, "model")
+        }
 
 
 def read_command(args: list[str]) -> Command:
@@ -90,26 +103,104 @@ def read_command(args: list[str]) -> Command:
     untrained = f"ckpt_path: {verb} needs trained weights; add --ckpt_path RUN, or best, or last"
     if path is None and verb == "predict" and not {"-h", "--help"} & set(args):
         raise CheckpointError(untrained)
-    parser = build_parser(verb, facts_from_data=verb == "fit" or (path is None and verb != "predict"))
-    if path is None:
-        command = Command(verb, args, parser, parser.parse_args(arguments.ordered))
-        if verb != "fit" and not (command.config.get("model") and command.config.model.init_args.get("weights")):
-            raise CheckpointError(untrained)
-    else:
-        checkpoint = read_checkpoint(path)
-        if verb == "fit" and not {"loops", "optimizer_states"} <= checkpoint.keys():
-            raise CheckpointError(f"ckpt_path: {path}: holds weights and no state of training to go on with; start a new "
-                                  "run from them with --model.init_from")  # fmt: skip
-        del checkpoint["state_dict"]
-        kept = checkpoint.get("config") or {}
-        needed = {"model": kept.get("model")} if verb == "predict" else kept
-        check_no_new_classes(needed, path, arguments.texts)
-        under = _config_of(checkpoint, verb)
-        check_no_new_classes(under, path, arguments.texts)
-        config = parser.parse_args(["--config", json.dumps(under), *arguments.ordered])
-        command = Command(verb, args, parser, config, str(path), checkpoint)
+    if path is not None:
+        return _resumed(verb, args, arguments, path) if verb == "fit" else _evaluated(verb, args, arguments, path)
+    parser = build_parser(verb, FACTS if verb != "predict" else ())
+    command = Command(verb, args, parser, parser.parse_args(arguments.ordered))
+    if verb != "fit" and not (command.config.get("model") and command.config.model.init_args.get("weights")):
+        raise CheckpointError(untrained)
     _check_complete(command)
     return command
+
+
+def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Command:
+    """A `fit` that continues a run: the user's options over those that its checkpoint restores."""
+    checkpoint = read_checkpoint(path)
+    if not {"loops", "optimizer_states"} <= checkpoint.keys():
+        raise CheckpointError(f"ckpt_path: {path}: holds weights and no state of training to go on with; start a new "
+                              "run from them with --model.init_from")  # fmt: skip
+    del checkpoint["state_dict"]
+    restored = RestoredOptions(checkpoint, path, arguments)
+    under = {**restored.training(), "model": restored.model(), "data": restored.data()}
+    parser = build_parser(verb, FACTS)
+    config = parser.parse_args(["--config", json.dumps({k: v for k, v in under.items() if v}), *arguments.ordered])
+    command = Command(verb, args, parser, config, str(path), checkpoint)
+    _check_complete(command)
+    if places := restored.left_out:
+        rank_zero_info(f"not restored, since only you say where files are written: {', '.join(places)}")
+    return command
+
+
+def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> Command:
+    """A command on a trained network: the task is built from the checkpoint, without a parser.
+
+    What the user gives over it is parsed by itself.
+    """
+    checkpoint = read_checkpoint(path)
+    del checkpoint["state_dict"]
+    restored = RestoredOptions(checkpoint, path, arguments)
+    task_class = restored.task_class()
+    facts = task_class.check_hyper_parameters(checkpoint["hyper_parameters"], f"ckpt_path: {path}")
+    looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
+    predicting = {"class_path": "project.data.ImageDataModule", "init_args": dict[str, Any]()}
+    data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()
+    under: dict[str, Any] = {"model": {"class_path": f"{task_class.__module__}.{task_class.__qualname__}"}}
+    if data:
+        under["data"] = {"class_path": data["class_path"], "init_args": data["init_args"] | looks}
+    parser = build_parser(verb, {*FACTS, *parameters(task_class, required=True)})
+    ordered = ["--config", json.dumps(under), *arguments.ordered]
+    parsed = [argument for argument in ordered if not argument.startswith("--print_config")]
+    config = parser.parse_args(parsed)
+    given = parser.parse_args(["--seed", "0", *parsed], defaults=False).model.as_dict().get("init_args") or {}
+    options = _overridden(task_class, facts, given)
+    check_contradictions(task_class, options, facts)
+    config.model.init_args = options
+    command = Command(verb, args, build_parser(verb), config, str(path), checkpoint, task_class)
+    _check_complete(command)
+    if len(parsed) < len(ordered):
+        print(command.dump(), end="")
+        raise SystemExit(0)
+    return command
+
+
+def check_contradictions(task: type[Task], options: Any, saved: dict[str, Any]) -> None:
+    """Raises where options of a task contradict what a checkpoint's weights go with.
+
+    Args:
+        task: its class.
+        options: its hyper-parameters as they are now.
+        saved: those of the checkpoint.
+    """
+    for name in task.identity:
+        ours, theirs = options.get(name), saved.get(name)
+        if _contradicts(name, ours, theirs, task.free_options):
+            raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
+                                  "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
+
+
+def _contradicts(name: str, ours: Any, theirs: Any, free: tuple[str, ...]) -> bool:
+    """Whether options are others than a checkpoint's, in which those are missing that are newer than it."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return any(f"{name}.{key}" not in free and ours.get(key) != value for key, value in theirs.items()) or (
+            # options of a network that is named, such as its width, are its own defaults where they are not given
+            name == "backbone_options" and ours.keys() != theirs.keys()
+        )
+    return theirs is not None and ours != theirs
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _overridden(task_class: type[Task], facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters with what the user gives over them; options of training, such as the optimizer's, are none."""
+    known = parameters(task_class)
+    options = {name: value for name, value in given.items() if not is_object(known[name])}
+    for name, value in options.items():
+        if dataclasses.is_dataclass(known[name]) and isinstance(facts.get(name), dict):
+            options[name] = facts[name] | value
+    return facts | options
 
 
 def _check_complete(command: Command) -> None:
@@ -131,7 +222,7 @@ def _find_path(verb: str, arguments: Arguments) -> Path | None:
     if given != "auto" and (name := arguments.last("name")):
         return find_checkpoint(given, arguments.last("trainer.default_root_dir") or DEFAULT_ROOT, name)
     # the run was named by its fit
-    parser = build_parser("fit", facts_from_data=True)
+    parser = build_parser("fit", FACTS)
     command = Command("fit", arguments.ordered, parser, parser.parse_args(arguments.ordered))
     for section in ("model", "data"):
         if command.config.get(section) is None:
@@ -139,26 +230,3 @@ def _find_path(verb: str, arguments: Arguments) -> Path | None:
     if given == "auto":
         return find_unfinished(command.plain_config(), command.root, command.name)
     return find_checkpoint(given, command.root, command.name)
-
-
-def _config_of(checkpoint: dict[str, Any], verb: str) -> dict[str, Any]:
-    """What a checkpoint says of the options of `verb`."""
-    kept = checkpoint.get("config") or {}
-    facts = checkpoint["hyper_parameters"]
-    model = kept.get("model") or {"class_path": f"project.tasks.{checkpoint['task']}"}
-    given = model.get("init_args", {})
-    options = {**given, **facts}
-    if verb == "fit":
-        # what was left out stays so: made {}, say, it would be another configuration, and `auto` would not find its run
-        options |= {name: None for name, value in given.items() if value is None}
-        # the data say the facts again, and must agree
-        options = {name: value for name, value in options.items() if name not in FACTS}
-        return {**kept, "model": {**model, "init_args": options}}
-    under = {"model": {**model, "init_args": {**options, "init_from": None}}}
-    looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
-    if verb == "predict":
-        under["data"] = {"class_path": "project.data.ImageDataModule", "init_args": looks}
-    elif kept.get("data"):
-        data = kept["data"]
-        under["data"] = {**data, "init_args": {**data.get("init_args", {}), **looks}}
-    return under

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 import lightning.pytorch.callbacks
 import lightning.pytorch.loggers  # noqa: F401  what is imported is found by its short name
@@ -37,6 +38,16 @@ VERBS = {
 COMPLETED_SHELLS = ("bash", "zsh", "tcsh")
 FACTS = ("class_names", "vocabulary", "max_words", "image_size", "center_crop")
 """Arguments of a task that the data say when training, and the checkpoint afterwards."""
+GROUPS: dict[str, Any] = {
+    "checkpoint": CheckpointOptions,
+    "early_stopping": EarlyStoppingOptions,
+    "ema": AveragingOptions,
+    "lookahead": LookaheadOptions,
+    "guard": GuardOptions,
+    "watch": Watching,
+    "budget": Budget,
+}
+"""Groups of training options beside those of model, data and trainer."""
 
 
 class Parser(ArgumentParser):
@@ -50,12 +61,12 @@ class Parser(ArgumentParser):
         raise ConfigError(explain(message, options)) from None
 
 
-def build_parser(verb: str, facts_from_data: bool) -> Parser:
+def build_parser(verb: str, given: Iterable[str] = ()) -> Parser:
     """The parser of one command. All commands take the same configuration.
 
     Args:
         verb: which.
-        facts_from_data: whether the data say the `FACTS` of the task; otherwise a checkpoint does.
+        given: required arguments of the task that are not options: the data have them, or a checkpoint.
     """
     parser = Parser(prog=f"python -m project {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="a YAML file; of several, the later one wins")
@@ -65,17 +76,12 @@ def build_parser(verb: str, facts_from_data: bool) -> Parser:
         "--ckpt_path", type=str | None, help="a checkpoint or a run's folder, `best`, `last`, or to train on, `auto`"
     )
     parser.add_argument("--progress", type=ProgressStyle, default="auto", help="a bar, or a line each epoch")
-    parser.add_argument("--checkpoint", type=CheckpointOptions, default=CheckpointOptions())
-    parser.add_argument("--early_stopping", type=EarlyStoppingOptions, default=EarlyStoppingOptions())
-    parser.add_argument("--ema", type=AveragingOptions, default=AveragingOptions())
-    parser.add_argument("--lookahead", type=LookaheadOptions, default=LookaheadOptions())
-    parser.add_argument("--guard", type=GuardOptions, default=GuardOptions())
-    parser.add_argument("--watch", type=Watching, default=Watching())
-    parser.add_argument("--budget", type=Budget, default=Budget())
+    for group, options in GROUPS.items():
+        parser.add_argument(f"--{group}", type=options, default=options())
     parser.add_subclass_arguments(Task, "model", required=False)
     parser.add_subclass_arguments(LightningDataModule, "data", required=False)
     _try_whole_numbers_first()
-    parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
+    parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False)
     parser.set_defaults(
         {
             "trainer.precision": fastest_precision(),
@@ -85,9 +91,8 @@ def build_parser(verb: str, facts_from_data: bool) -> Parser:
         }
     )
     parser.link_arguments("seed", "data.init_args.seed")
-    if facts_from_data:
-        for fact in FACTS:
-            parser.link_arguments(f"data.{fact}", f"model.init_args.{fact}", apply_on="instantiate")
+    for name in given:
+        parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
     return parser
 
 
@@ -110,7 +115,7 @@ def root_parser() -> Parser:
     parser.add_argument("--print_completion", choices=COMPLETED_SHELLS, help="the shell's completion script")
     commands = parser.add_subcommands(required=True, dest="command")
     for verb, text in VERBS.items():
-        commands.add_subcommand(verb, build_parser(verb, verb == "fit"), help=text)
+        commands.add_subcommand(verb, build_parser(verb, FACTS if verb == "fit" else ()), help=text)
     return parser
 
 
@@ -133,7 +138,7 @@ def completion(shell: str) -> str:
     choices = {"--model": class_names(Task), "--data": class_names(LightningDataModule)}
     for verb in VERBS:
         command = commands.add_parser(verb, help=VERBS[verb])
-        for option in sorted(build_parser(verb, verb == "fit")._option_string_actions):
+        for option in sorted(build_parser(verb, FACTS if verb == "fit" else ())._option_string_actions):
             if option.startswith("--") and not option.endswith(("+", "help")):
                 command.add_argument(option, choices=choices.get(option), help=" ")  # shtab leaves out what has none
     return shtab.complete(root, shell)

@@ -28,13 +28,13 @@ from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
-from project.cli.command import Command, read_command
+from project.cli.command import Command, check_contradictions, read_command
 from project.cli.ranges import check_ranges
 from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data import ImageDataModule
 from project.data.base import find_inputs
-from project.errors import CheckpointError, ConfigError, RunError, UserError
+from project.errors import ConfigError, RunError, UserError
 from project.metrics.direction import direction
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory, find_runs
@@ -147,7 +147,13 @@ def _train_teachers(command: Command) -> dict[str, str]:
 def instantiate(command: Command) -> Namespace:
     """The command's objects; what a constructor refuses is raised as it raised it."""
     try:
-        return command.parser.instantiate(command.config)
+        if command.task is None:
+            return command.parser.instantiate(command.config)
+        config = command.config.clone()
+        options = config.pop("model").init_args
+        objects = command.parser.instantiate(config)
+        objects.model = command.task.build(options, f"ckpt_path: {command.checkpoint_path}")
+        return objects
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
@@ -161,36 +167,15 @@ def check_identity(command: Command, task: Task, data: LightningDataModule) -> N
     """What the checkpoint is must be what the options say, and what the data are."""
     if command.checkpoint is None:
         return
-    path, saved = command.checkpoint_path, command.checkpoint
-    if type(task).__name__ != saved["task"]:
-        raise CheckpointError(f"ckpt_path: {path} holds a {saved['task']}, and model.class_path is a "
-                              f"{type(task).__name__}; leave the model out, or give its own configuration")  # fmt: skip
-    for name in task.identity:
-        ours, theirs = task.hparams[name], saved["hyper_parameters"].get(name)
-        if _contradicts(name, ours, theirs, task.free_options):
-            raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
-                                  "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
+    if command.verb == "fit":
+        saved = command.checkpoint["hyper_parameters"]
+        check_contradictions(type(task), task.hparams, saved)
     if command.verb in ("validate", "test"):
         task.check_data(data)
     if command.verb != "fit":
         for name in ("image_size", "center_crop"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
-
-
-def _contradicts(name: str, ours: Any, theirs: Any, free: tuple[str, ...]) -> bool:
-    """Whether options are others than a checkpoint's, in which those are missing that are newer than it."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        return any(f"{name}.{key}" not in free and ours.get(key) != value for key, value in theirs.items()) or (
-            # options of a network that is named, such as its width, are its own defaults where they are not given
-            name == "backbone_options" and ours.keys() != theirs.keys()
-        )
-    return theirs is not None and ours != theirs
-
-
-def _brief(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:

@@ -22,6 +22,7 @@ from project.data.order import EvaluationOrder, TrainingOrder
 from project.data.samples import Samples, Split, stratified_split
 from project.data.store import Store, build_store, default_cache_dir, num_cpus
 from project.errors import ConfigError, DataError
+from project.files import OutputPath
 
 _AUTO_SIZES = (32, 96)  # pixels: the range of an image size that is not given
 
@@ -75,7 +76,7 @@ class ImageDataModule(LightningDataModule):
         resident_gib: float = 2.0,
         num_workers: int | None = None,
         on_bad_image: Literal["raise", "skip"] = "raise",
-        cache_dir: str | None = None,
+        cache_dir: OutputPath | None = None,
         predict: str | None = None,
         seed: int = 0,
     ) -> None:

@@ -37,6 +37,7 @@ def open_subject(source: str) -> Subject:
     path = checkpoint_of(Path(source), "best")
     checkpoint = read_checkpoint(path)
     task = Task.load_from_checkpoint(path)
+    checkpoint["hyper_parameters"] = dict(task.hparams)  # checked, as the file's own are not
     if isinstance(task, Student):
         student = task.exports(checkpoint).get("student.ckpt")
         if student is None:
@@ -54,6 +55,6 @@ def open_subject(source: str) -> Subject:
 
 def rebuild(name: str, hyper_parameters: dict[str, Any], state_dict: dict[str, Any]) -> Task:
     """The task of this name with its weights, in evaluation mode."""
-    task = TASKS[name](**hyper_parameters)
+    task = TASKS[name].build(hyper_parameters, "the student")
     task.load_state_dict(state_dict)
     return task.eval()

@@ -5,35 +5,31 @@ from __future__ import annotations
 import errno
 import pickle
 import re
-import sys
 import warnings
 import zipfile
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment, Precision, TorchCheckpointIO
-from lightning.pytorch import Callback, LightningDataModule, LightningModule
-from lightning.pytorch.accelerators import Accelerator
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins import LayerSync
-from lightning.pytorch.profilers import Profiler
-from lightning.pytorch.strategies import Strategy
+from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from project.errors import CheckpointError
 from project.files import atomic_write
 
+_VERSION = re.compile(r"\d+(\.\w+)*([+.-]\w+)*")
 SCHEMA = 1  # of what tasks put in a checkpoint: raise it when an older one needs translating
 
-_SECTIONS = ("model", "data")
-_CLASS_OPTIONS = ("optimizer", "lr_scheduler", "callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")
 _DAMAGES = (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, zipfile.BadZipFile)
-_PARTS = (LightningModule, LightningDataModule, Optimizer, LRScheduler, Callback, Logger, Profiler, Strategy,
-          Accelerator, Precision, CheckpointIO, ClusterEnvironment, LayerSync)  # fmt: skip
+_DEEPEST = 40  # levels of nesting; the deepest that a run here writes is 9
+_LARGEST = 10_000_000  # values, counted with repetition: a small file can refer to the same list again and again
+_PLAIN = (bool, int, float, str, bytes, type(None), Tensor)
+_PARTS: dict[str, type | tuple[type, ...]] = {
+    "state_dict": dict, "task": str, "hyper_parameters": dict, "config": (dict, type(None)), "schema": int, "epoch": int,
+    "global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list,
+    "pytorch-lightning_version": str, "training_means": dict, "results": dict, "random_state": list,
+}  # fmt: skip
+"""The types of what a checkpoint holds at its top."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -88,9 +84,52 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     if not isinstance(checkpoint, dict) or not {"state_dict", "task", "hyper_parameters"} <= checkpoint.keys():
         raise CheckpointError(f"ckpt_path: {path}: not a checkpoint of this codebase; to start from its weights, "
                               "use --model.init_from")  # fmt: skip
+    where = f"ckpt_path: {path}"
+    check_plain(checkpoint, where)
+    for name, kind in _PARTS.items():
+        if name in checkpoint and (not isinstance(checkpoint[name], kind) or isinstance(checkpoint[name], bool)):
+            raise CheckpointError(f"{where}: damaged: its {name} is a {type(checkpoint[name]).__name__}")
+    if not all(isinstance(value, Tensor) for value in checkpoint["state_dict"].values()):
+        raise CheckpointError(f"{where}: damaged: its weights are not all tensors")
+    if not _VERSION.fullmatch(checkpoint.get("pytorch-lightning_version", "0")):
+        raise CheckpointError(f"{where}: damaged: it names no version of Lightning")
     if checkpoint.get("schema", 0) > SCHEMA:
         raise CheckpointError(f"ckpt_path: {path}: written by a newer version of this codebase; update to open it")
     return checkpoint
+
+
+def check_plain(content: Any, where: str) -> None:
+    """Refuses content with other types than plain ones and tensors, that contains itself, or that is boundless.
+
+    Raises:
+        CheckpointError: `where` holds such content.
+    """
+    level, count = [content], 0
+    for _ in range(_DEEPEST):
+        following: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                following += value.keys()
+                following += value.values()
+            elif isinstance(value, (list, tuple, set)):
+                following += value
+            elif not isinstance(value, _PLAIN) or (isinstance(value, Tensor) and not _is_whole(value)):
+                raise CheckpointError(
+                    f"{where}: refused, since it holds a {type(value).__name__} besides numbers and text"
+                )
+            if count + len(following) > _LARGEST:
+                raise CheckpointError(f"{where}: damaged: it holds more than {_LARGEST:,} values")
+        level, count = following, count + len(following)
+        if not level:
+            return
+    raise CheckpointError(f"{where}: damaged: it is nested more than {_DEEPEST} levels deep")
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether the file has all of its numbers: one repeated a billion times would take memory when it is copied."""
+    if tensor.layout is not torch.strided:
+        return False
+    return tensor.numel() * tensor.element_size() <= max(tensor.untyped_storage().nbytes(), 2**20)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -131,46 +170,12 @@ def _first_line(error: Exception) -> str:
 
 def _open(path: str | Path, map_location: Any, mmap: bool = False) -> Any:
     """The content of a file, of which every byte is as it was written: torch does not look at the checksums."""
-    content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if (part := archive.testzip()) is not None:
-                raise ValueError(f"the checksum of {part} is wrong")
+    if not zipfile.is_zipfile(path):
+        return torch.load(path, map_location=map_location, weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("it is compressed, as torch writes no file")  # and may be of any size once it is read
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
     return content
-
-
-def check_no_new_classes(config: Any, path: str | Path, given: Container[str] = ()) -> None:
-    """Refuses a configuration from a checkpoint that names a class which is not loaded, or is no part of a run.
-
-    A class path is imported when it is parsed, so one from a file could run any module that is installed.
-
-    Args:
-        config: the configuration, or a part of it.
-        path: the checkpoint, for the message.
-        given: classes that the user names, too.
-
-    Raises:
-        CheckpointError: so it does.
-    """
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key == "class_path":
-                _check_class(value, path, given)
-            elif key in _SECTIONS and isinstance(value, str):
-                raise CheckpointError(f"ckpt_path: {path}: its {key} is only the name '{value}'; not opened")
-            elif key in _CLASS_OPTIONS:
-                for name in value if isinstance(value, list) else [value]:
-                    if isinstance(name, str) and "." in name:
-                        _check_class(name, path, given)
-            check_no_new_classes(value, path, given)
-    elif isinstance(config, list):
-        for value in config:
-            check_no_new_classes(value, path, given)
-
-
-def _check_class(name: str, path: str | Path, given: Container[str]) -> None:
-    module, _, attribute = str(name).rpartition(".")
-    found = getattr(sys.modules.get(module), attribute, None)
-    if name not in given and (not isinstance(found, type) or not issubclass(found, _PARTS)):
-        raise CheckpointError(f"ckpt_path: {path}: names '{name}', which is not loaded or no part of a run; "
-                              "give its options with --config, too, if it is yours")  # fmt: skip

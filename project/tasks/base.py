@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from project.data.images import load_square, to_rgb, to_square
-from project.errors import CheckpointError, NonFiniteError
+from project.errors import CheckpointError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
+from project.runs.schema import Schema, SchemaError, subclasses
 from project.runs.undeclared import is_logged
 from project.tasks.optimized import OptimizedModule
 from project.tasks.running_means import RunningMeans
@@ -203,12 +204,57 @@ class Task(OptimizedModule, ABC):
             CheckpointError: the file is absent, damaged, foreign or of another task.
         """
         checkpoint = read_checkpoint(checkpoint_path, map_location)
-        task_class = next((c for c in _subclasses(cls) if c.__name__ == checkpoint["task"]), cls)
-        _check_task(task_class, checkpoint, str(checkpoint_path))
-        task = task_class(**checkpoint["hyper_parameters"] | overrides)
+        task_class = cls.of_checkpoint(checkpoint, f"ckpt_path: {checkpoint_path}")
+        hyper_parameters = task_class.check_hyper_parameters(
+            checkpoint["hyper_parameters"], f"ckpt_path: {checkpoint_path}"
+        )
+        task = task_class.build(hyper_parameters, f"ckpt_path: {checkpoint_path}", **overrides)
         task._loaded_from = checkpoint_path
         task.load_state_dict(checkpoint["state_dict"])
         return task.to(map_location).eval() if map_location else task.eval()
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: dict[str, Any], where: str) -> type[Self]:
+        """The class of a checkpoint's task: this one, or a subclass that is loaded.
+
+        Raises:
+            CheckpointError: it is another task's.
+        """
+        task_class = next((c for c in (cls, *subclasses(cls)) if c.__name__ == checkpoint["task"]), cls)
+        _check_task(task_class, checkpoint, where)
+        return task_class
+
+    @classmethod
+    def check_hyper_parameters(cls, values: dict[str, Any], where: str) -> dict[str, Any]:
+        """Hyper-parameters from a file, each checked against the signature; plain types.
+
+        Raises:
+            CheckpointError: there is none of that name, or its value does not fit.
+        """
+        try:
+            return Schema().arguments(cls, values)
+        except SchemaError as error:
+            raise CheckpointError(f"{where}: its hyper-parameters do not fit a {cls.__name__}: {error}") from None
+
+    @classmethod
+    def build(cls, hyper_parameters: dict[str, Any], where: str, **overrides: Any) -> Self:
+        """The task with hyper-parameters that `check_hyper_parameters` has checked.
+
+        Args:
+            hyper_parameters: plain types.
+            where: the file that they are from, for messages.
+            **overrides: arguments that replace them.
+
+        Raises:
+            CheckpointError: no network can be built from them.
+        """
+        try:
+            return cls(**Schema(build=True).arguments(cls, hyper_parameters) | overrides)
+        except UserError:
+            raise
+        except Exception as error:  # of any kind: sizes that overflow, options that a network does not take
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise CheckpointError(f"{where}: its hyper-parameters make no network: {reason}") from error
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """As torch's; what does not fit is a `CheckpointError`."""
@@ -222,10 +268,6 @@ class Task(OptimizedModule, ABC):
         """Starts a new run from `init_from`, and says which weights were taken."""
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             rank_zero_info(load_matching(self, self.init_from))
-
-
-def _subclasses(cls: type[Any]) -> list[type[Any]]:
-    return [cls, *(deeper for subclass in cls.__subclasses__() for deeper in _subclasses(subclass))]
 
 
 def _check_task(task_class: type[Task], checkpoint: dict[str, Any], where: str) -> None:

@@ -54,9 +54,26 @@ def test_an_option_that_follows_another_is_an_error(verb, argument, word):
         Arguments(verb, [argument, "3"])
 
 
-def test_the_texts_that_the_user_gives_at_any_depth(tmp_path):
+def test_class_names_at_any_depth_are_found_and_other_texts_are_not(tmp_path):
     (tmp_path / "c.yaml").write_text("trainer: {callbacks: [{class_path: my.Own, init_args: {rate: 3}}]}\n")
-    inline = ["--trainer.plugins", '[{"class_path": "my.Plugin"}]', "--model", "my.Task", "--name={half"]
-    found = Arguments("fit", ["-c", str(tmp_path / "c.yaml"), *inline]).texts
-    assert {"my.Own", "my.Plugin", "my.Task", "{half"} <= found
-    assert "my.Other" not in found
+    inline = ["--trainer.plugins", '[{"class_path": "my.Plugin"}]', "--model", "my.Task", "--name={half",
+              "--ckpt_path", "evil.ckpt", "--data.root", "a.b", "--model.optimizer", "my.Optimizer"]  # fmt: skip
+    found = Arguments("fit", ["-c", str(tmp_path / "c.yaml"), *inline]).class_names
+    assert found == {"my.Own", "my.Plugin", "my.Task", "my.Optimizer"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "gives"),
+    [
+        (["--trainer.callbacks", "[A]"], "trainer.callbacks", True),
+        (["--model.optimizer.lr", "1"], "model.optimizer", False),
+        (["--config", '{"model": {"init_args": {"optimizer": {"class_path": "SGD"}}}}'], "model.optimizer", True),
+        (["--config", '{"model": {"init_args": {"optimizer": {"init_args": {"lr": 1}}}}}'], "model.optimizer", False),
+        (["--config", '{"trainer": {"callbacks": [{"class_path": "A"}]}}'], "trainer.callbacks", True),
+        (["--config", '{"data": {"class_path": "A"}}'], "data", True),
+        (["--config", '{"data": {"init_args": {"root": "A"}}}'], "data", False),
+        ([], "data", False),
+    ],
+)
+def test_gives_only_what_replaces_a_whole_option(arguments, name, gives):
+    assert Arguments("fit", arguments).gives(name) is gives

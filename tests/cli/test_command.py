@@ -12,7 +12,7 @@ import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from project.cli.command import read_command
+from project.cli.command import _contradicts, read_command
 from project.errors import CheckpointError
 from project.runs.checkpoints import read_checkpoint
 
@@ -254,3 +254,19 @@ def test_any_option_is_the_command_lines_then_the_later_files_then_the_earlier_o
     for name in OPTIONS:
         expected = next((given[name] for given in (line, later, earlier) if name in given), given_value(defaults, name))
         assert given_value(config, name) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "contradicts"),
+    [
+        ("decoder", {"layers": 2, "dropout": 0.1}, {"layers": 2, "dropout": 0.5}, False),  # may be another one
+        ("decoder", {"layers": 2, "newer": 1}, {"layers": 2}, False),  # from before the option was there
+        ("decoder", {"layers": 2}, {"layers": 1}, True),
+        ("backbone_options", {"width": 8}, {}, True),
+        ("backbone_options", {"width": 8}, {"width": 8}, False),
+        ("vocabulary", ["a"], ["b"], True),
+        ("center_crop", 0.5, None, False),
+    ],
+)
+def test_what_contradicts_a_checkpoint(name, ours, theirs, contradicts):
+    assert _contradicts(name, ours, theirs, ("decoder.dropout",)) == contradicts

@@ -138,7 +138,7 @@ def test_fast_dev_run_runs_one_batch_and_writes_nothing(run, images, fit_options
 
 
 def test_every_command_takes_the_same_configuration(tmp_path):
-    keys = [set(build_parser(verb, facts_from_data=verb == "fit").get_defaults().keys()) for verb in VERBS]
+    keys = [set(build_parser(verb).get_defaults().keys()) for verb in VERBS]
     assert all(other == keys[0] for other in keys)
 
 

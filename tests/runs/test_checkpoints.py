@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 
 import pytest
 import torch
 
 from project.errors import CheckpointError
-from project.runs.checkpoints import SCHEMA, AtomicCheckpointIO, check_no_new_classes, read_checkpoint, read_weights
+from project.runs.checkpoints import SCHEMA, AtomicCheckpointIO, read_checkpoint, read_weights
 
 VALID = {
     "state_dict": {"w": torch.arange(9000.0)},
@@ -176,31 +175,3 @@ def test_a_newer_schema_asks_for_an_update(tmp_path, schema, opens):
 
 
 KNOWN = "torch.optim.SGD"
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"class_path": KNOWN, "init_args": {"lr": 0.1}},
-        {"model": {"init_args": {"backbone": "small_resnet", "optimizer": {"class_path": KNOWN}}}, "name": "a.b"},
-        {"trainer": {"callbacks": [{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}]}},
-    ],
-)
-def test_classes_that_are_loaded_are_accepted(config):
-    check_no_new_classes(config, "c.ckpt")
-
-
-@pytest.mark.parametrize("name", ["antigravity.webbrowser", "os.system", "nothing", "torch.optim", 3])
-@pytest.mark.parametrize("nest", [lambda x: x, lambda x: {"a": [x]}, lambda x: {"a": {"init_args": {"b": [{"c": x}]}}}])
-def test_classes_that_are_not_loaded_are_refused(nest, name):
-    with pytest.raises(CheckpointError, match=r"c\.ckpt"):
-        check_no_new_classes(nest({"class_path": name}), "c.ckpt")
-    assert "antigravity" not in sys.modules
-
-
-@pytest.mark.parametrize("config", [{"class_path": "my.Own"}, {"trainer": {"callbacks": ["my.Own"]}}])
-def test_a_class_that_the_user_names_too_is_the_users_affair(config):
-    check_no_new_classes(config, "c.ckpt", given={"my.Own"})
-    with pytest.raises(CheckpointError, match=r"'my\.Own'.*--config, too"):
-        check_no_new_classes(config, "c.ckpt", given={"my.Other"})
