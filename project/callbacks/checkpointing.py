@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from project.errors import ConfigError, did_you_mean
 from project.runs.checkpoints import AtomicCheckpointIO, read_checkpoint
 from project.runs.directory import RunDirectory
+from project.runs.schema import Schema
 
 _CLOCK_STEPS = 20  # batches between looks at the clock, which processes must agree on
 
@@ -211,7 +212,8 @@ class SaveCheckpoints(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it back."""
-        self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
+        self.best_value = Schema().value(state_dict["best_value"], float | None, "best_value")
+        self.best_step = Schema().value(state_dict["best_step"], int, "best_step")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import errno
 import os
 import warnings
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.connectors import checkpoint_connector
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -34,7 +36,7 @@ from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data import ImageDataModule
 from project.data.base import find_inputs
-from project.errors import ConfigError, RunError, UserError
+from project.errors import CheckpointError, ConfigError, RunError, UserError
 from project.metrics.direction import direction
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory, find_runs
@@ -91,6 +93,15 @@ def _is_lightnings(error: BaseException) -> bool:
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("lightning.")
 
 
+def _while_restoring(error: BaseException) -> bool:
+    """Whether it was raised while Lightning took the state of a checkpoint."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return any(
+        frame.f_globals.get("__name__") == checkpoint_connector.__name__ and "restore" in frame.f_code.co_name
+        for frame in frames
+    )
+
+
 def _run(command: Command) -> None:
     quiet_lightning()
     check_ranges(command.config)
@@ -124,6 +135,10 @@ def _run(command: Command) -> None:
             print(line, flush=True)
         if isinstance(stop, SIGTERMException) and trainer.is_global_zero and (error := stopped_by_guard(trainer)):
             raise error from None
+        if isinstance(stop, Exception) and not isinstance(stop, UserError) and _while_restoring(stop):
+            reason = str(stop).partition("\n")[0] or type(stop).__name__
+            raise CheckpointError(f"ckpt_path: {command.checkpoint_path}: its state cannot be restored: {reason}; start a new run "
+                                  "from its weights with --model.init_from") from stop  # fmt: skip
         raise
     if run and trainer.is_global_zero:
         _conclude(command, run, trainer)

@@ -64,7 +64,10 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Makes the next iteration begin after the batches already yielded; after a whole epoch, with a new one."""
-        self._start = self._yielded = state["yielded"] if state["yielded"] < len(self) else 0
+        yielded = state["yielded"]
+        if type(yielded) is not int or yielded < 0:
+            raise ValueError("the place in the epoch is no count")
+        self._start = self._yielded = yielded if yielded < len(self) else 0
 
 
 class ResidentLoader(Loader):

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from project.errors import CheckpointError
+
 
 class RandomState(Callback):
     """Saves the state of Python's, numpy's and torch's generators, of every process, and restores it.
@@ -45,7 +47,10 @@ class RandomState(Callback):
 
     def _restore_once(self) -> None:
         if self._saved is not None:
-            _restore(self._saved)
+            try:
+                _restore(self._saved)
+            except (TypeError, ValueError, KeyError, IndexError, OverflowError, RuntimeError) as error:
+                raise CheckpointError(f"ckpt_path: its random state is damaged ({error}); use an earlier one") from None
             self._saved = None
 
 

@@ -161,6 +161,25 @@ class Schema:
         return {"class_path": f"{found.__module__}.{found.__qualname__}", "init_args": options}
 
 
+def check_like(found: Any, reference: Any, where: str) -> None:
+    """Raises a `SchemaError` where saved state is not shaped as an object's own state: its keys, its types, no negative counts.
+
+    Args:
+        found: plain types from a file.
+        reference: the state that the object has now; an empty mapping or `None` stands for anything.
+        where: the name of the whole, for the message.
+    """
+    if isinstance(reference, Mapping):
+        _expect(isinstance(found, Mapping), found, "a mapping", where, None)
+        for name, value in reference.items():
+            _expect(name in found, "nothing", "there", f"{where}.{name}", None)
+            check_like(found[name], value, f"{where}.{name}")
+    elif isinstance(reference, bool):
+        _expect(type(found) is bool, found, "true or false", where, None)
+    elif isinstance(reference, int):
+        _expect(type(found) is int and 0 <= found < 2**53, found, "a count", where, None)
+
+
 def parameters(owner: Callable[..., Any], skip: int = 0, required: bool = False) -> dict[str, Any]:
     """Names and annotations of the parameters of a function, or of a class and of what its `**options` go to.
 

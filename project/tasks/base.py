@@ -18,7 +18,7 @@ from torch import Tensor
 from project.data.images import load_square, to_rgb, to_square
 from project.errors import CheckpointError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
-from project.runs.schema import Schema, SchemaError, subclasses
+from project.runs.schema import Schema, SchemaError, check_like, subclasses
 from project.runs.undeclared import is_logged
 from project.tasks.optimized import OptimizedModule
 from project.tasks.running_means import RunningMeans
@@ -185,6 +185,8 @@ class Task(OptimizedModule, ABC):
         """Takes the running means back, and refuses another task's checkpoint."""
         _check_task(type(self), checkpoint, "ckpt_path")
         if self._trainer is not None:
+            if self.trainer.state.fn == "fit":
+                check_like(checkpoint.get("loops", {}).get("fit_loop"), self.trainer.fit_loop.state_dict(), "loops")
             self.training_means.restore(checkpoint.get("training_means", {}), self.trainer.global_rank)
             if self.trainer.state.fn == "fit":
                 self.results |= checkpoint.get("results", {})
