@@ -13,6 +13,7 @@ import stat
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from io import FileIO
@@ -206,6 +207,12 @@ class CachedRows:
             self._give_up(error)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Deletes the file, if it is there and this user's: what is in it is of no use."""
+        if self._file is not None:
+            with suppress(OSError):
+                self.path.unlink()
 
     # ---- how
 

@@ -37,13 +37,18 @@ def keep_features(rows: CachedRows, features: Callable[[], Iterator[Tensor]], me
         return rows.get
     rows.create()
     if not rows.problem:
-        done = 0
-        for part in features():
-            rows.write(np.arange(done, done + len(part)), part.half().cpu().numpy())
-            done += len(part)
-        assert done == rows.shape[0], "features of another split"
+        try:
+            done = 0
+            for part in features():
+                rows.write(np.arange(done, done + len(part)), part.half().cpu().numpy())
+                done += len(part)
+            assert done == rows.shape[0], "features of another split"
+        except BaseException:
+            rows.remove()  # the disk space of all of them is taken
+            raise
     if not rows.problem:
         return rows.get
+    rows.remove()
     if rows.num_bytes > memory_gib * 2**30:
         raise DataError(f"data.cache_dir: features of {rows.num_bytes / 2**30:.2g} GiB cannot be kept in {rows.path.parent} "
                         f"({rows.problem}), and data.resident_gib is {memory_gib:g}; name a directory with more room, or "

