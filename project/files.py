@@ -82,7 +82,7 @@ def remove_leftovers(directory: Path) -> None:
 def remove_abandoned(directory: Path, pattern: str = ".*.tmp*") -> None:
     """Removes temporary files a day after their last write; other processes may be writing younger ones."""
     for path in directory.glob(pattern):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it is gone, or another user's
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
 

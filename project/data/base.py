@@ -49,11 +49,12 @@ class ImageDataModule(LightningDataModule):
         split_seed: another seed, another held-out split.
         storage: `resident` decodes the set once into memory, on the training device; `stream` reads files in worker
             processes each epoch; `auto` is resident up to `resident_gib`.
-        resident_gib: largest decoded set, in GiB of uint8 pixels, that `auto` keeps in memory.
+        resident_gib: largest decoded set, in GiB of uint8 pixels, that `auto` keeps in memory, of each process.
         num_workers: worker processes of the streaming path; by default as many as there are cores, at most 8.
         on_bad_image: `skip` leaves unreadable training files out, counted and listed; elsewhere they are always an
             error.
-        cache_dir: where decoded images are kept; by default `$XDG_CACHE_HOME/project-images`.
+        cache_dir: where decoded images are kept; by default `$XDG_CACHE_HOME/project-images`. Files that other users
+            can write to are not read.
         predict: a folder, a file or a glob pattern of images to predict on.
         seed: of order and augmentation; the command line links it to `--seed`.
     """
@@ -215,7 +216,7 @@ class ImageDataModule(LightningDataModule):
     # ---- Lightning's hooks
 
     def prepare_data(self) -> None:
-        """Decodes on one process of each machine; the others map the result."""
+        """Decodes on one process of each machine; the others read the result."""
         if self.trainer is not None and self.trainer.state.fn != "predict" and self.resident:
             for split in self._needed(self.trainer.state.fn):
                 self._store(split)

@@ -5,27 +5,26 @@ Shapes: B images, L places of the grid, D features at each.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from torch import Tensor
 
+from project.data.cache import CachedRows, cache_key, one_process_first
 from project.data.captions.base import CaptionDataModule
-from project.data.captions.features import write_features
+from project.data.captions.features import FeatureTable, keep_features
 from project.data.samples import Split
-from project.data.store import file_state
 from project.errors import ConfigError
+from project.tasks.student import fingerprint
 
 if TYPE_CHECKING:
     from project.tasks.captioner import Captioner
 
 
-def keep_features(task: Captioner, data: CaptionDataModule) -> None:
+def use_features(task: Captioner, data: CaptionDataModule) -> None:
     """Lets the data hand out features in the place of training and validation images.
 
     They lie in `data.cache_dir`, under a name that is a hash of the encoder's weights, of the preprocessing and of the
@@ -47,32 +46,31 @@ def keep_features(task: Captioner, data: CaptionDataModule) -> None:
         raise ConfigError("data.cache_features: the network that sees learns, too; freeze it with "
                           "--model.fine_tuning.frozen all, or set it to false")  # fmt: skip
     for split in ("train", "val"):
-        path = data.cache_dir / f"features-{_key(task, data, split)}.npy"
-        with _InfiniteBarrier():  # computing them may take longer than processes wait for each other
-            if task.trainer.local_rank == 0:  # of each machine, whose folder may be its own
-                write_features(path, len(data.splits[split]), partial(_grids, task, data, split))
-        data.use_features(split, path)
+        data.use_features(split, one_process_first(task.trainer.local_rank, partial(_features, task, data, split)))
 
 
-def _key(task: Captioner, data: CaptionDataModule, split: Split) -> str:
+def _features(task: Captioner, data: CaptionDataModule, split: Split) -> FeatureTable:
     names = ("image_size", "center_crop", "backbone", "backbone_options", "mean", "std")
-    facts = [data.splits[split].fingerprint(), data.train_size, str(task.trainer.precision)]
-    digest = sha256(json.dumps([*facts, *(task.hparams[name] for name in names)]).encode())
-    if not data.splits[split].in_memory:  # a file that was changed has other pixels
-        for path in data.splits[split].images:
-            digest.update(repr(file_state(path)).encode())
-    for tensor in task.network.encoder.state_dict().values():
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:32]
+    samples, side = data.splits[split], data.train_size if split == "train" else data.image_size
+    facts = [samples.fingerprint(), side, str(task.trainer.precision), fingerprint([task.network.encoder])]
+    key = cache_key([*facts, *(task.hparams[name] for name in names)], samples)
+    (one,) = _grids(task, [torch.zeros(1, 3, side, side, dtype=torch.uint8, device=task.device)])
+    shape = tuple(one.shape[1:])
+    rows = CachedRows(data.cache_dir / f"features-{key}.cache", len(samples), shape, np.float16, "features")
+
+    def features() -> Iterator[Tensor]:
+        return _grids(task, (batch.images for batch in data.batches_in_order(split)))
+
+    return keep_features(rows, features, data.resident_gib)
 
 
 @torch.no_grad()
-def _grids(task: Captioner, data: CaptionDataModule, split: Split) -> Iterator[Tensor]:
+def _grids(task: Captioner, batches: Iterable[Tensor]) -> Iterator[Tensor]:
     """(B, L, D) at a time, in order."""
     encoder = task.network.encoder
     was_training = encoder.training
     encoder.eval()
-    for batch in data.batches_in_order(split):
+    for images in batches:
         with task.trainer.precision_plugin.forward_context():
-            yield task(batch.images).grid
+            yield task(images).grid
     encoder.train(was_training)

@@ -5,25 +5,19 @@ Shapes: N images, T words with the end's mark.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from hashlib import sha256
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from project.data.cache import CachedRows, cache_key, one_process_first
 from project.data.captions.base import CaptionDataModule
 from project.data.captions.vocabulary import PAD, Vocabulary
 from project.data.progress import track
-from project.data.store import file_state
 from project.decoding import Hypotheses
-from project.errors import DataError
-from project.files import atomic_write
 from project.metrics.captions import ROUGEL
 from project.metrics.captions.corpus import Corpus
 from project.metrics.ptb_tokenizer import ptb_tokenize
@@ -32,7 +26,6 @@ from project.tasks.caption_search import Decoding
 from project.tasks.caption_teacher import CaptionTeacher
 
 Choice = Literal["best", "closest"]
-_FORMAT = 1  # of the files: raise it when a teacher would be asked otherwise
 
 
 class SequenceTable:
@@ -78,25 +71,15 @@ def teacher_sequences(task: Task, teacher: CaptionTeacher, asked: Sequences, dat
         teacher: on that device.
         asked: what for.
         data: the training data.
-
-    Raises:
-        DataError: the folder cannot be written, or is full.
     """
-    path = data.cache_dir / f"sequences-{_key(task, teacher, asked, data)}.npy"
-    shape = len(data.splits["train"]), asked.max_words + 1
-    with _InfiniteBarrier():  # the searching may take longer than processes wait for each other
-        if task.trainer.local_rank == 0 and _read(path, shape) is None:  # of each machine, whose folder may be its own
-            _write(path, _found(task, teacher, asked, data))
-    tokens = _read(path, shape)
-    assert tokens is not None, "written a moment ago"
-    rank_zero_info(f"teacher: its captions of {len(tokens)} training images are in {path}")
+    tokens = one_process_first(task.trainer.local_rank, lambda: _kept(task, teacher, asked, data))
     return SequenceTable(tokens, task.device)
 
 
-def _key(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDataModule) -> str:
+def _kept(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDataModule) -> np.ndarray:
+    """(N, T) int32."""
     samples = data.splits["train"]
     facts = [
-        _FORMAT,
         teacher.fingerprint(),
         teacher.looks(),
         asdict(asked.decoding),
@@ -107,11 +90,17 @@ def _key(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDat
         data.train_size,
         str(task.trainer.precision),
     ]
-    digest = sha256(json.dumps(facts).encode("utf-8", "surrogatepass"))
-    if not samples.in_memory:  # a file that was changed has other pixels
-        for path in samples.images:
-            digest.update(repr(file_state(path)).encode())
-    return digest.hexdigest()[:32]
+    path, shape = data.cache_dir / f"sequences-{cache_key(facts, samples)}.cache", (asked.max_words + 1,)
+    rows = CachedRows(path, len(samples), shape, np.int32, "the teacher's captions")
+
+    def find(tokens: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        tokens[:] = _found(task, teacher, asked, data)
+        return np.arange(len(tokens))
+
+    tokens, _ = rows.complete(find)
+    if not rows.problem:
+        rank_zero_info(f"teacher: its captions of {len(tokens)} training images are in {rows.path}")
+    return tokens
 
 
 def _found(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDataModule) -> np.ndarray:
@@ -158,23 +147,3 @@ def closest(found: Hypotheses, vocabulary: Vocabulary, references: list[list[str
     scores = np.full(np.shape(lengths), -1.0)
     scores[image, place] = ROUGEL().scores(Corpus(list(range(len(predictions))), predictions, wanted)).numpy()
     return scores.argmax(1)
-
-
-def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The captions on disk, if they are there and whole."""
-    try:
-        tokens = np.load(path)
-    except (OSError, EOFError, ValueError):  # not there, or cut off
-        return None
-    return tokens if tokens.shape == shape and tokens.dtype == np.int32 else None
-
-
-def _write(path: Path, tokens: np.ndarray) -> None:
-    """Under another name first, so that the file is either whole or absent."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            np.save(file, tokens)
-    except OSError as error:
-        raise DataError(f"data.cache_dir: the teacher's captions cannot be kept in {path.parent} "
-                        f"({error.strerror or error}); name a folder with more room") from None  # fmt: skip

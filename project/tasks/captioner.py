@@ -31,7 +31,7 @@ from project.models.pretrained import load_pretrained
 from project.optim import WarmupCosine
 from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
-from project.tasks.caption_features import keep_features
+from project.tasks.caption_features import use_features
 from project.tasks.caption_search import CaptionSearch, Decoding, in_direction
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
@@ -210,7 +210,7 @@ class Captioner(FineTunedTask):
         """Computes the features of a frozen encoder once, where the data are asked to keep them."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if getattr(data, "cache_features", False):
-            keep_features(self, data)
+            use_features(self, data)
 
     def lr_scale(self, name: str) -> float:
         """See `FineTuning.layer_decay` and `encoder_lr`."""

@@ -8,19 +8,16 @@ Shapes: B images, K classes, D pooled features, M answers, W = K + D numbers in 
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from project.data.answers import AnswerFile, file_bytes
 from project.data.base import ImageDataModule
 from project.data.batch import Batch
-from project.data.store import file_state
+from project.data.cache import CachedRows, cache_key
 from project.losses.distillation import DistillationLosses, Outputs
 from project.tasks.teacher import Teacher
 
@@ -40,27 +37,29 @@ class TeacherCache:
     decided on the host, and answers come from a GPU some steps after they were asked for: the device never waits.
 
     Args:
-        file: where the answers are kept.
+        rows: (N · V, W) float16, where the answers are kept, those to a sample's V pictures side by side.
+        num_views: V.
         teacher: who gives them.
         num_classes: K; the other W - K numbers of an answer are pooled features.
     """
 
-    def __init__(self, file: AnswerFile, teacher: Teacher, num_classes: int, with_features: bool) -> None:
-        self.file = file
+    def __init__(
+        self, rows: CachedRows, num_views: int, teacher: Teacher, num_classes: int, with_features: bool
+    ) -> None:
+        self.rows = rows
+        self.num_views = num_views
         self.teacher = teacher
         self.num_classes = num_classes
         self.with_features = with_features
-        self.full: str | None = None
-        """What the disk said when answers could no longer be kept."""
         self._pending: deque[_Pending] = deque()
 
     def __call__(self, batch: Batch) -> tuple[Outputs, int]:
         """What the teacher says of a batch whose views are counted, in float32, and how many of the rows were found."""
         assert batch.on_host is not None
         indices, views = batch.on_host
-        cells = indices * self.file.num_views + views
+        cells = indices * self.num_views + views
         self._write_those_that_have_come()
-        answers, found = self.file.find(cells)
+        answers, found = self.rows.read(cells)
         if num_found := int(found.sum()):
             kept = _to_device(answers, batch.images.device)
         if num_found < len(cells):
@@ -88,7 +87,7 @@ class TeacherCache:
 
     def _keep(self, cells: np.ndarray, answers: Tensor) -> None:
         if answers.device.type != "cuda":
-            self._write(cells, answers.cpu())
+            self.rows.write(cells, answers.numpy())
             return
         on_host = torch.empty(answers.shape, dtype=torch.float16, pin_memory=True)
         on_host.copy_(answers, non_blocking=True)
@@ -100,15 +99,7 @@ class TeacherCache:
         while self._pending and (wait or self._pending[0].copied.query()):
             cells, answers, copied = self._pending.popleft()
             copied.synchronize()
-            self._write(cells, answers)
-
-    def _write(self, cells: np.ndarray, answers: Tensor) -> None:
-        if self.full is None:
-            try:
-                self.file.add(cells, answers.numpy())
-            except OSError as error:
-                self.full = error.strerror or str(error)
-                print(f"teacher cache: no more answers are kept ({self.full})")
+            self.rows.write(cells, answers.numpy())
 
 
 def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
@@ -156,28 +147,13 @@ def open_cache(
         return None, f"{off}the pictures that {names} can make are too many to count"
     if losses.needs_stages.teacher:
         return None, f"{off}the losses look at its maps ({', '.join(losses.needs_stages.teacher)})"
-    samples, views = data.splits["train"], data.augment.num_views
+    samples, augment, views = data.splits["train"], data.augment, data.augment.num_views
     assert views is not None, "they can be counted"
     width = len(class_names) + (teacher.shapes.num_features if losses.needs_features else 0)
-    size = file_bytes(len(samples), views, width) / 2**30
-    what = f"{views} pictures of {len(samples)} samples, {size:.2g} GiB when full"
-    if size > gib:
-        return None, f"{off}{what}, more than model.cache_gib ({gib:g})"
-    key = _key(teacher, class_names, data, precision, width)
-    path = data.cache_dir / f"teacher-{key[:32]}.answers"
-    try:
-        file = AnswerFile(path, key, len(samples), views, width)
-    except OSError as error:
-        return None, f"{off}{path.parent} cannot be written ({error.strerror or error})"
-    return TeacherCache(file, teacher, len(class_names), losses.needs_features), f"teacher cache: {what}, in {path}"
-
-
-def _key(teacher: Teacher, class_names: list[str], data: ImageDataModule, precision: str, width: int) -> str:
-    names = ("class_names", "image_size", "mean", "std", "backbone", "backbone_options")
-    samples, augment = data.splits["train"], data.augment
+    options = ("class_names", "image_size", "mean", "std", "backbone", "backbone_options")
     facts: list[Any] = [
         teacher.fingerprint(),
-        [[member.hparams[name] for name in names] for member in teacher.members],
+        [[member.hparams[name] for name in options] for member in teacher.members],
         class_names,
         samples.fingerprint(),
         data.train_size,
@@ -185,8 +161,13 @@ def _key(teacher: Teacher, class_names: list[str], data: ImageDataModule, precis
         precision,
         width,
     ]
-    digest = sha256(json.dumps(facts).encode())
-    if not samples.in_memory:  # a file that was changed has other pixels
-        for path in samples.images:
-            digest.update(repr(file_state(path)).encode())
-    return digest.hexdigest()
+    path = data.cache_dir / f"teacher-{cache_key(facts, samples)}.cache"
+    rows = CachedRows(path, len(samples) * views, (width,), np.float16, "the teacher's answers", sparse=True)
+    what = f"{views} pictures of {len(samples)} samples, {rows.num_bytes / 2**30:.2g} GiB when full"
+    if rows.num_bytes > gib * 2**30:
+        return None, f"{off}{what}, more than model.cache_gib ({gib:g})"
+    rows.create()
+    if rows.problem:
+        return None, f"{off}{rows.path.parent} cannot be written ({rows.problem})"
+    cache = TeacherCache(rows, views, teacher, len(class_names), losses.needs_features)
+    return cache, f"teacher cache: {what}, in {rows.path}"

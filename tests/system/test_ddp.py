@@ -117,7 +117,7 @@ def test_two_processes_keep_a_teachers_answers_in_one_file(run, in_two, trained,
     options[options.index("Classifier")] = "Distiller"
     options += ["--data.cache_dir", str(tmp_path / "kept"), "--trainer.max_epochs", "1"]
     in_two(*options)
-    assert len(list((tmp_path / "kept").glob("teacher-*.answers"))) == 1
+    assert len(list((tmp_path / "kept").glob("teacher-*.cache"))) == 1
     assert run(*options) == 0
     for version, share in ((0, 0.0), (1, 1.0)):
         events = EventAccumulator(str(tmp_path / "students" / "r" / f"version_{version}"))

@@ -436,7 +436,7 @@ def test_captions_are_found_once_and_make_no_difference_to_the_run(run, options,
     for name in ("first", "again"):
         assert run(*options(*ALL, *cache, root=name)) == 0
         states.append(saved(tmp_path / name / "c" / "version_0")["state_dict"])
-        (path,) = (tmp_path / "cache").glob("sequences-*.npy")
+        (path,) = (tmp_path / "cache").glob("sequences-*.cache")
         times.add(path.stat().st_mtime_ns)
     assert len(times) == 1
     first, again = states

