@@ -15,6 +15,7 @@ import copy
 import json
 import os
 import random
+import runpy
 import signal
 import sys
 import tempfile
@@ -153,7 +154,7 @@ def arguments(verb: str, checkpoint: Path, place: Path) -> list[str]:
             "--format",
             "safetensors",
             "--output",
-            str(place / "exported.safetensors"),
+            str(place / "out" / "exported.safetensors"),
         ]
     more = {
         "fit": ["--trainer.max_epochs", "3"],
@@ -213,10 +214,8 @@ def _watched(words: list[str], place: Path, log: Path, record: Path) -> int:
     sys.addaudithook(note)
     try:
         if words[0] == "--ckpt_path":
-            from scripts.export import main as export
-
             sys.argv = ["export.py", *words]
-            export()
+            runpy.run_path(str(ROOT / "scripts" / "export.py"), run_name="__main__")
         else:
             from project.cli import main
 
@@ -236,7 +235,7 @@ def _watched(words: list[str], place: Path, log: Path, record: Path) -> int:
 
 def findings(outcome: Outcome, clean: Outcome, place: Path) -> list[str]:
     """What a hostile checkpoint has caused that a clean one does not."""
-    own = [str(place / name) for name in ("runs", "cache", "exported", "base", "tmp")]
+    own = [str(place / name) for name in ("runs", "cache", "out", "base", "tmp")]
     found = [f"{event} {what}" for event, what in sorted(outcome.events - clean.events)
              if not (os.path.isabs(what) and (what.startswith((*own, "/dev/"))))]  # fmt: skip
     if outcome.status not in (0, 2):
@@ -297,7 +296,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="in place of the time")
     parser.add_argument("--keep", type=Path, default=Path("fuzz"), help="where findings are kept")
     options = parser.parse_args()
-    import scripts.export  # noqa: F401  forked processes have imported everything
+    import project.export.build  # noqa: F401  forked processes have imported everything
 
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:

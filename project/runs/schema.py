@@ -12,6 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -25,6 +26,7 @@ _WORD = re.compile(r"[\w.+:,-]*")
 _METRIC = re.compile(r"[\w.+-]+(/[\w.+-]+)?")
 _SCALARS = (bool, int, float, str)
 _EMPTY = inspect.Parameter.empty
+_MORE = "**"
 
 
 class SchemaError(ValueError):
@@ -77,11 +79,12 @@ class Schema:
         texts = _texts_of(owner)
         found = {}
         for name, value in values.items():
-            place = f"{where}.{name}" if where else str(name)
-            if not isinstance(name, str) or name not in known:
-                raise SchemaError(f"{brief(place)}: there is no such option; {did_you_mean(str(name)[:80], known)}")
-            if not is_output(known[name]):
-                found[name] = self.value(value, known[name], place, texts)
+            if not isinstance(name, str) or not name.isidentifier() or not {name, _MORE} & known.keys():
+                nearest = did_you_mean(str(name)[:80], known.keys() - {_MORE})
+                raise SchemaError(f"{where or 'options'}: there is no {brief(name)}; {nearest}")
+            place, hint = f"{where}.{name}" if where else name, known.get(name, _EMPTY)
+            if not is_output(hint):
+                found[name] = self.value(value, hint, place, texts)
             elif texts is not Texts.ALL and value is not None:
                 raise SchemaError(f"{place}: must be given by yourself; found {brief(value)}")
         return found
@@ -183,6 +186,8 @@ def check_like(found: Any, reference: Any, where: str) -> None:
 def parameters(owner: Callable[..., Any], skip: int = 0, required: bool = False) -> dict[str, Any]:
     """Names and annotations of the parameters of a function, or of a class and of what its `**options` go to.
 
+    Those of foreign classes may go anywhere: the name `**` stands for them.
+
     Args:
         owner: the function or class.
         skip: leading ones to leave out.
@@ -200,6 +205,8 @@ def parameters(owner: Callable[..., Any], skip: int = 0, required: bool = False)
         found = {p.name: hints.get(p.name, _EMPTY) for p in own} | found
         if not any(p.kind is p.VAR_KEYWORD for p in named):
             break
+        if _texts_of(owner) is Texts.METRICS:
+            found[_MORE] = _EMPTY
     return dict(list(found.items())[skip:]) if skip else found
 
 
@@ -253,7 +260,7 @@ def is_object(hint: Any) -> bool:
     """Whether a parameter takes objects, such as optimizers, that no plain value can be."""
     if get_origin(hint) is not None:
         return get_origin(hint) is Callable or any(map(is_object, get_args(hint)))
-    plain = (*_SCALARS, type(None), list, dict, tuple, object, Any)
+    plain = (*_SCALARS, type(None), list, dict, tuple, object, Any, timedelta)
     return isinstance(hint, type) and hint not in plain and not dataclasses.is_dataclass(hint)
 
 
