@@ -207,7 +207,11 @@ def _watched(words: list[str], place: Path, log: Path, record: Path) -> int:
         elif event in _CHANGES or (
             event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)
         ):
-            what = os.path.realpath(os.fsdecode(given[0])) if isinstance(given[0], (str, bytes, os.PathLike)) else None
+            inside = (
+                event in ("os.remove", "os.rmdir") and given[1] != -1
+            )  # of a tree whose removal was noted as a whole
+            if isinstance(given[0], (str, bytes, os.PathLike)) and not inside:
+                what = os.path.realpath(os.fsdecode(given[0]))
         if what is not None:
             os.write(events, json.dumps([event, what]).encode() + b"\n")
 

@@ -98,6 +98,7 @@ class RestoredOptions:
         """
         task_class = self.task_class()
         facts = task_class.check_hyper_parameters(self._checkpoint["hyper_parameters"], f"ckpt_path: {self._path}")
+        facts = self._options("model", task_class, facts)
         kept = self._object("model", Task) or {"init_args": {}}
         # what was left out stays so: made {}, say, it would be another configuration, and `auto` would not find its run
         unset = {name: None for name, value in kept["init_args"].items() if value is None}

@@ -14,6 +14,12 @@ from torchvision.models import ResNet18_Weights
 from project.errors import ConfigError, did_you_mean
 from project.models.backbone import Backbone
 
+_LOADING = {
+    "pretrained",
+    "checkpoint_path",
+    "cache_dir",
+}  # a checkpoint's options could have weights downloaded by these
+
 
 class TimmBackbone(Backbone):
     """A network of timm as one stage, `trunk`; `forward_stages` gives every map that timm names.
@@ -86,6 +92,10 @@ def timm_backbone(name: str, num_classes: int, image_size: int, **options: Any) 
     plain = name.partition(".")[0]
     if not timm.is_model(plain):
         raise ConfigError(f"model.backbone: timm has no '{plain}'; {did_you_mean(plain, timm.list_models())}")
+    for option in _LOADING & options.keys():
+        raise ConfigError(
+            f"model.backbone_options.{option}: says where weights are from; give model.weights, or model.init_from"
+        )
     cfg = _config(timm, name)
     arguments = {**({"img_size": image_size} if cfg.fixed_input_size else {}), **options}
     try:

@@ -102,7 +102,8 @@ class Schema:
             fits = any(type(value) is type(choice) and value == choice for choice in args)
             return _expect(fits, value, " or ".join(map(repr, args)), where, value)
         if hint in (Any, object, _EMPTY) or isinstance(hint, typing.TypeVar):
-            return _untyped(value, where, Texts.WORDS if texts is Texts.ALL else texts)
+            # with classes the values go to a parser, which reads a text without a type as YAML
+            return _untyped(value, where, Texts.WORDS if self.classes and texts is Texts.ALL else texts)
         if hint is float:
             return _expect(type(value) in (int, float), value, "a number", where, value)
         if hint in (bool, int):

@@ -1,7 +1,8 @@
-"""R6: nothing that lies in a checkpoint is run, and nothing that it names is imported."""
+"""R6: nothing in a checkpoint is run, nothing that it names is imported, and it names no place to write to."""
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections import OrderedDict
@@ -31,6 +32,11 @@ def popen(exploded: Path) -> dict:
     return {"class_path": "subprocess.Popen", "init_args": {"args": ["mkdir", str(exploded)]}}
 
 
+def text(exploded: Path) -> str:
+    """The same as JSON, in which no dot stands between the names."""
+    return json.dumps(popen(exploded)).replace("subprocess.Popen", "subprocess\\u002ePopen")
+
+
 def hidden_in(checkpoint: dict, kind: str, exploded: Path) -> dict:
     """The checkpoint with something in it that would make a folder."""
     options, config = checkpoint["hyper_parameters"], checkpoint["config"]
@@ -51,11 +57,43 @@ def hidden_in(checkpoint: dict, kind: str, exploded: Path) -> dict:
         config["trainer"]["callbacks"] = [popen(exploded)]
     elif kind == "optimizer":
         config["model"]["init_args"]["optimizer"] = options["optimizer"] = popen(exploded)
+    elif kind == "text of an optimizer":
+        config["model"]["init_args"]["optimizer"] = options["optimizer"] = text(exploded)
+    elif kind == "text of a schedule":
+        config["model"]["init_args"]["lr_scheduler"] = text(exploded)
+    elif kind == "text of an untyped option":
+        options["backbone_options"] = config["model"]["init_args"]["backbone_options"] = {"width": text(exploded)}
+    elif kind == "text of callbacks":
+        config["trainer"] = {**config["trainer"], "callbacks": f"[{text(exploded)}]"}
+    elif kind == "text of the trainer":
+        config["trainer"] = text(exploded)
+    elif kind == "callback that calls":
+        calling = {"class_path": "LambdaCallback", "init_args": {"on_fit_start": "tests.faults.places.explode"}}
+        config["trainer"]["callbacks"] = [calling]
+    elif kind == "appended callback":
+        config["trainer"]["callbacks+"] = [popen(exploded)]
+    elif kind == "dotted key":
+        config["model"]["init_args"]["optimizer.class_path"] = "subprocess.Popen"
+        config["model.init_args.optimizer"] = popen(exploded)
+    elif kind == "module beside it":
+        (exploded.parent / "beside.py").write_text(f"import os; os.mkdir({str(exploded)!r})\n")
+        config["trainer"]["callbacks"] = ["beside.Callback"]
+    elif kind == "logger":
+        init = {"save_dir": str(exploded.parent), "name": exploded.name, "version": ""}
+        config["trainer"]["logger"] = {"class_path": "CSVLogger", "init_args": init}
+    elif kind == "callback that writes":
+        saving = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": str(exploded), "save_last": True}}
+        config["trainer"]["callbacks"] = [saving]
+    elif kind == "places":
+        config["name"] = f"../../{exploded.name}"
+        config["trainer"]["default_root_dir"] = config["data"]["init_args"]["cache_dir"] = str(exploded)
     return checkpoint
 
 
 KINDS = ("pickle", "pickled option", "pickled weight", "instantiator", "class of an option", "class of the model",
-         "callback", "optimizer")  # fmt: skip
+         "callback", "optimizer", "text of an optimizer", "text of a schedule", "text of an untyped option",
+         "text of callbacks", "text of the trainer", "callback that calls", "appended callback", "dotted key",
+         "module beside it", "logger", "callback that writes", "places")  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", ["fit", "test", "predict"])

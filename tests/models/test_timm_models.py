@@ -80,6 +80,9 @@ def test_weights_are_loaded_but_for_the_head_of_other_classes(timm, tmp_path):
 
 
 def test_mistakes_are_said_in_one_line(timm):
+    for option in ("pretrained", "checkpoint_path", "cache_dir"):
+        with pytest.raises(ConfigError, match=f"^model.backbone_options.{option}: says where weights are from"):
+            build_backbone("timm/resnet18", 3, 32, {option: "x"})
     with pytest.raises(ConfigError, match=r"^model\.backbone: timm has no 'resnt18'; did you mean 'resnet18'\?$"):
         build_backbone("timm/resnt18", 3, 32)
     with pytest.raises(ConfigError, match=r"^model\.backbone: timm/resnet18 cannot be made with {'foo': 1}: "):

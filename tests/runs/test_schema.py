@@ -50,7 +50,7 @@ def test_value_that_fits_is_kept(value, hint):
         ([1, "a"], list[int], r"x\[1\]: must be int"), ({"a": "b"}, dict[str, int], r"x\.a: must be int"),
         ([1], tuple[int, int], "2 values"), ({"sides": 1}, Size, "x: there is no 'sides'; did you mean 'side'"),
         ({"class_path": "os.system"}, Any, "'class_path' cannot be the name"), ({"class_path": "a"}, dict[str, Any], "class_path"),
-        ({"a": {"init_args": 1}}, Any, "init_args"), (HOSTILE, Any, "must be given by yourself"), ({"a": HOSTILE}, Any, "x.a"),
+        ({"a": {"init_args": 1}}, Any, "init_args"),
         ("a: b", dict[str, Any], "a mapping"), ({1: 2}, Any, "1 cannot be the name"), ({"a.b": 1}, Any, "a.b"),
         (b"x", str, "a text"), (object(), Any, "a plain value"), ({"a"}, Any, "a plain value"),
         ({"class_path": "torch.optim.SGD"}, Optimizer, "must be given by yourself"), ("os.system", Callable[[], int], "yourself"),
@@ -171,6 +171,14 @@ def test_objects_are_told_from_plain_values():
     ):
         assert not is_object(hint)
     assert is_object(Path)
+
+
+def test_text_without_a_type_is_kept_from_the_parser():
+    assert Schema().value({"a": HOSTILE}, Any, "x") == {"a": HOSTILE}  # a constructor takes it as it is
+    for value in (HOSTILE, "a: b", "[a]", "!!python/name:os.system", "*a", "&a b", "a/b", "a\nb"):
+        with pytest.raises(SchemaError, match=r"x.a: must be given by yourself"):
+            RESTORING.value({"a": value}, Any, "x")
+    assert RESTORING.value({"a": "small"}, dict[str, Any], "x") == {"a": "small"}
 
 
 def test_state_is_compared_with_the_one_that_an_object_has():
