@@ -24,6 +24,7 @@ FORBIDDEN = {
     "sweeps": {"cli", "callbacks", "tasks", "export"},
     "errors": ROOMS | {"errors", "files"},
     "files": ROOMS | {"errors", "files"},
+    "yaml_files": ROOMS,
 }
 LIBRARIES = {
     "models": {"torch", "torchvision", "timm"},  # timm where it is installed
@@ -33,6 +34,7 @@ LIBRARIES = {
     "metrics": {"torch", "torchmetrics", "numpy", "pycocoevalcap"},  # the last where it is installed
     "errors": set(),
     "files": set(),
+    "yaml_files": {"yaml"},
 }
 
 name = lambda path: str(path.relative_to(ROOT))  # noqa: E731
