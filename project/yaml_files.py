@@ -83,7 +83,7 @@ class _BoundedLoader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._nodes = self._depth = self._deepest = 0
-        self._sizes: dict[yaml.Node, tuple[int, int]] = {}  # nodes and levels of what has an anchor
+        self._sizes: dict[Any, tuple[int, int]] = {}  # nodes and levels of what has an anchor
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]

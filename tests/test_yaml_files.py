@@ -56,7 +56,7 @@ BAD_JSON = {
 @pytest.mark.parametrize("what", BAD_YAML)
 def test_load_yaml_bad_text_raises_one_line(what):
     text, words = BAD_YAML[what]
-    with pytest.raises(ValueError, match="^not valid YAML: ") as caught:
+    with pytest.raises(ValueError, match=r"^not valid YAML: ") as caught:
         load_yaml(text)
     line = str(caught.value)
     assert words in line
@@ -80,7 +80,7 @@ def test_load_yaml_dates_are_dates():
 
 @pytest.mark.parametrize("what", BAD_JSON)
 def test_load_json_bad_text_raises_one_line(what):
-    with pytest.raises(ValueError, match="^(not valid JSON: |more than 100 levels deep$)") as caught:
+    with pytest.raises(ValueError, match=r"^(not valid JSON: |more than 100 levels deep$)") as caught:
         load_json(BAD_JSON[what])
     assert "\n" not in str(caught.value)
     assert type(caught.value) is ValueError
