@@ -153,7 +153,7 @@ def test_bytes_and_folders_in_a_files_place(tmp_path):
     (path / "status.json").mkdir()
     assert load_runs(tmp_path).problems == [
         "r/version_0: metrics.csv: damaged",
-        "r/version_0: status.json: cannot be read (Is a directory)",
+        "r/version_0: status.json: cannot be read (not a regular file)",
     ]
 
 
