@@ -74,7 +74,7 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
     if stop.status is not None:
         raise SystemExit(stop.status)
     table = trials_table(sweep)
-    print_lines(*printed(table, monitor, importances(sweep)).splitlines())
+    print_lines(*printed(table, monitor, importances(sweep)).split("\n"))
     if table["state"].iloc[0] == "complete":
         best = sweep.run_of(table["folder"].iloc[0])
         assert best is not None
