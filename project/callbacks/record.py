@@ -8,9 +8,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.guard import stopped_by_guard
-from project.files import write_text
+from project.files import read_text, write_text
+from project.redaction import hide_secrets
 from project.runs.directory import RunDirectory
 from project.runs.undeclared import callbacks_of, data_of
+from project.text import print_lines, printable
 
 
 class RunRecord(Callback):
@@ -23,7 +25,7 @@ class RunRecord(Callback):
 
     def __init__(self, run: RunDirectory | None, config: dict[str, Any]) -> None:
         self.run = run
-        self.config = config
+        self.config = hide_secrets(config)
         self._writes = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -43,7 +45,7 @@ class RunRecord(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lists the training files that could not be read so far."""
-        skipped = set(getattr(data_of(trainer), "skipped_images", []))
+        skipped = set(map(printable, getattr(data_of(trainer), "skipped_images", [])))
         if trainer.world_size > 1:  # each reads its share
             all_skipped: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(all_skipped, skipped)
@@ -51,9 +53,9 @@ class RunRecord(Callback):
         if self._writes and skipped and self.run is not None:
             target = self.run.path / "skipped_images.txt"
             if target.exists():  # of a resumed run, which may not have met them again
-                skipped |= set(target.read_text().splitlines())
+                skipped |= set(read_text(target).splitlines())
             else:
-                print(f"skipped {len(skipped)} unreadable training images, listed in {target}")
+                print_lines(f"skipped {len(skipped)} unreadable training images, listed in {target}")
             write_text(target, "\n".join(sorted(skipped)) + "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

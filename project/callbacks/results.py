@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.files import write_text
 from project.runs.directory import RunDirectory
+from project.text import csv_table
 
 
 class WriteResults(Callback):
@@ -59,10 +58,7 @@ class WriteResults(Callback):
         write_text(self._path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(["true \\ predicted", *pl_module.class_names])
-            writer.writerows(
-                [name, *row] for name, row in zip(pl_module.class_names, outcome.confusion.tolist(), strict=True)
-            )
-            write_text(self._path / f"{verb}_confusion.csv", text.getvalue())
+            names = pl_module.class_names
+            rows = [[name, *row] for name, row in zip(names, outcome.confusion.tolist(), strict=True)]
+            table = csv_table([["true \\ predicted", *names], *rows])
+            write_text(self._path / f"{verb}_confusion.csv", table)

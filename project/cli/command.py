@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     command = Command(verb, args, build_parser(verb), config, str(path), checkpoint, task_class)
     _check_complete(command)
     if len(parsed) < len(ordered):
-        print(command.dump(), end="")
+        sys.stdout.write(command.dump())
         raise SystemExit(0)
     return command
 

@@ -23,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
 
+from project.text import print_lines
 from project.data.samples import Samples
 from project.errors import DataError
 from project.files import remove_abandoned, temporary_path
@@ -314,4 +315,4 @@ def _is_private(status: os.stat_result) -> bool:
 @cache
 def _say(line: str) -> None:
     """Once in a process: many batches may meet the same."""
-    print(line)
+    print_lines(line)

@@ -15,6 +15,7 @@ import yaml
 
 from project.errors import CheckpointError, RunError
 from project.files import remove_leftovers, write_text
+from project.redaction import hide_in_yaml, hide_secrets
 from project.runs.precision import fastest_precision
 
 CONFIG = "config.yaml"
@@ -115,7 +116,8 @@ class RunDirectory:
             raise RunError(f"{self.path / CONFIG}: cannot be read ({reason})") from None
 
     def write_config(self, text: str) -> None:
-        """Keeps the configuration; an earlier, different one stays beside it as `config.before_resume_N.yaml`."""
+        """Keeps the configuration, without secrets; an earlier, different one stays beside it as `config.before_resume_N.yaml`."""
+        text = hide_in_yaml(text)
         target = self.path / CONFIG
         if target.exists() and (earlier := target.read_text()) != text:
             names = (self.path / f"config.before_resume_{number}.yaml" for number in count())
@@ -190,12 +192,12 @@ def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
     a job may be queued again on another machine, and goes on in the checkpoint's precision.
     """
     try:
-        kept = run.read_config()
+        kept = hide_secrets(run.read_config())
     except RunError:
         return False
     if not isinstance(kept, dict) or not isinstance(kept.get("trainer", {}), dict):
         return False
-    config = _known(config, kept)
+    config = _known(hide_secrets(config), kept)
     for name, section in config.items():
         if isinstance(section, dict) and isinstance(kept[name], dict):
             config[name] = section = _known(section, kept[name])

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.files import write_text
 from project.runs.directory import RunDirectory
+from project.text import printable
 
 
 class MetricsCSV(Logger):
@@ -57,6 +58,7 @@ class MetricsCSV(Logger):
         """Adds to the row of `step`."""
         row = self._rows.setdefault(step or 0, {"step": str(step or 0)})
         for name, value in metrics.items():
+            name = printable(name)  # the csv module leaves a carriage return unquoted
             if name not in self._columns:
                 self._columns.append(name)
             row[name] = str(int(value)) if name == "epoch" else repr(float(value))

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from project.files import write_text
+from project.redaction import hide_in_arguments
 from project.runs.directory import RunDirectory
 
 _LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "pillow", "scikit-learn")
@@ -33,7 +34,7 @@ def collect_provenance(
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m project " + shlex.join(command),
+        "command": "python -m project " + shlex.join(hide_in_arguments(command)),
         "checkpoint": checkpoint,
         "git": _git_state(),
         "python": platform.python_version(),

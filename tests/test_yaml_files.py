@@ -1,0 +1,108 @@
+"""YAML and JSON of strangers: what is valid is read as ever, and everything else is a ValueError of one line, at once."""
+
+from __future__ import annotations
+
+import datetime
+import math
+
+import pytest
+import yaml
+
+from project.yaml_files import MAX_DEPTH, MAX_NODES, load_json, load_yaml, read_json, read_yaml
+
+
+def doubling(first: str, line: str, levels: int) -> str:
+    """Each of the levels stands for ten of the level before."""
+    lines = [line.format(i, i, ", ".join([f"*a{i - 1}"] * 10)) for i in range(1, levels)]
+    return "\n".join([f"a0: &a0 {first}", *lines])
+
+
+CHAIN = "a0: &a0 [x]\n" + "\n".join(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, MAX_DEPTH - 1))
+BAD_YAML = {
+    # what: (the text, words of the message)
+    "aliases of aliases": (doubling("[x, x]", "a{}: &a{} [{}]", 30), "values, aliases included"),
+    "merges of merges": (doubling("{x: 1}", "a{}: &a{} {{<<: [{}]}}", 30), "values, aliases included"),
+    "many values": ("[" + "1," * MAX_NODES + "]", "values, aliases included"),
+    "a chain of aliases": (CHAIN, "line 99, column"),
+    "an alias to itself": ("a: &a [1, *a]", "line 1, column 11: an alias inside of what it stands for"),
+    "deep lists": ("[" * 100_000, "more than 100 levels deep"),
+    "deep mappings": ("{a: " * 100_000, "more than 100 levels deep"),
+    "deep blocks": ("- " * 100_000 + "x", "more than 100 levels deep"),
+    "deep keys": ("? " * 100_000 + "x", "more than 100 levels deep"),
+    "a Python object": ("a: !!python/object/apply:os.mkdir [exploded]", "line 1, column 4: could not determine"),
+    "no date": ("b: 1\na: 2024-13-45", "line 2, column 4: no value of timestamp (month must be in 1..12)"),
+    "a tagged date": ("!!timestamp soon", "line 1, column 1: no value of timestamp"),
+    "no whole number": ("!!int \"\"", "line 1, column 1: no value of int"),
+    "no number": ("a: !!float {}", "line 1, column 4: expected a scalar node"),
+    "no truth value": ("!!bool perhaps", "no value of bool"),
+    "a number of pages": ("a: 0x" + "f" * 1_000_000, "no value of int (more than 400 digits)"),
+    "a number to the base of 60": ("a: " + "1:" * 500_000 + "1.0", "no value of float (more than 400 digits)"),
+    "a key that is a list": ("? [a]\n: 1", "unhashable key"),
+    "two documents": ("a: 1\n---\nb: 2", "another document"),
+    "an escape sequence": ("a: \x1b[2J", "unacceptable character"),
+    "an open bracket": ("a: [1, 2\n", "line 2, column 1: expected ',' or ']'"),
+}  # fmt: skip
+BAD_JSON = {
+    "deep lists": "[" * 1_000_000,
+    "deep objects": '{"a":' * 5000 + "1" + "}" * 5000,
+    "a little too deep": "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1),
+    "nothing": "",
+    "half": '{"a": [1,',
+    "a number of pages": "9" * 5000,
+    "bytes": b"\xff\xfe\x80",
+}
+
+
+@pytest.mark.parametrize("what", BAD_YAML)
+def test_load_yaml_bad_text_raises_one_line(what):
+    text, words = BAD_YAML[what]
+    with pytest.raises(ValueError, match=r"^not valid YAML: ") as caught:
+        load_yaml(text)
+    line = str(caught.value)
+    assert words in line
+    assert "\n" not in line
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a: 1", "a: &a [x, 1.5, ~, yes]\nb: *a", "a: &a {x: 1}\nb: {<<: *a, y: 2}", "? &k key\n: *k", "!!set {a, b}",
+     "[" * MAX_DEPTH + "]" * MAX_DEPTH, "{a: " * (MAX_DEPTH - 1) + "x" + "}" * (MAX_DEPTH - 1), CHAIN.rpartition("\n")[0],
+     'a: "\\e[2J"'],
+)  # fmt: skip
+def test_load_yaml_good_text_equals_safe_load(text):
+    assert load_yaml(text) == yaml.safe_load(text)
+
+
+def test_load_yaml_dates_are_dates():
+    assert load_yaml("a: 2024-05-06") == {"a": datetime.date(2024, 5, 6)}
+
+
+@pytest.mark.parametrize("what", BAD_JSON)
+def test_load_json_bad_text_raises_one_line(what):
+    with pytest.raises(ValueError, match=r"^(not valid JSON: |more than 100 levels deep$)") as caught:
+        load_json(BAD_JSON[what])
+    assert "\n" not in str(caught.value)
+    assert type(caught.value) is ValueError
+
+
+def test_load_json_good_text_is_its_content():
+    content = load_json(b'{"a": [1, 2.5, null, "\\u001b"], "b": NaN}')
+    assert math.isnan(content.pop("b"))
+    assert content == {"a": [1, 2.5, None, "\x1b"]}
+    deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert str(load_json(deepest)) == deepest
+    assert load_json('{"a": 1}', parse_int=float) == {"a": 1.0}
+    assert load_json('{"a": "ä"}'.encode("utf-16")) == {"a": "ä"}
+
+
+def test_read_files_are_utf8(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes('{"ä": ["ö"]}'.encode())
+    assert read_yaml(path) == read_json(path) == {"ä": ["ö"]}
+    path.write_bytes(b"\xff")
+    for read in (read_yaml, read_json):
+        with pytest.raises(UnicodeDecodeError):
+            read(path)
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / "absent")
