@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from project.errors import DataError
+from project.files import open_regular
 
 _KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object", type(None): "null", float: "a number",
           bool: "true or false"}  # fmt: skip
@@ -96,7 +97,8 @@ def load_json(option: str, file: str) -> tuple[str, Any]:
     path = Path(file).expanduser()
     where = f"{option}: {path}"
     try:
-        content = json.loads(path.read_bytes())
+        with open_regular(path) as source:
+            content = json.loads(source.read())
     except FileNotFoundError:
         raise DataError(f"{where}: there is no such file") from None
     except OSError as error:

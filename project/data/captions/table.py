@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from project.data.captions.paths import check_files, inside
 from project.data.captions.samples import CaptionedSamples
 from project.data.samples import Split, stratified_split
 from project.errors import ConfigError, DataError, did_you_mean
+from project.files import open_regular
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -60,7 +62,7 @@ class CaptionTable(CaptionDataModule):
         if not captions:
             raise DataError(f"data.table: {self.table}: has a header and no rows; add one for each caption")
         check_files(list(captions), "data.images")
-        everything = CaptionedSamples.of(list(captions), list(captions.values()), "train")
+        everything = CaptionedSamples.of(list(captions), list(captions.values()), "train", root=self.images)
         if splits:
             return self._by_column(everything, [split for split, _ in splits.values()])
         kept, test = stratified_split(everything.labels, everything.keys(), self.test_fraction, self.split_seed)
@@ -77,7 +79,7 @@ class CaptionTable(CaptionDataModule):
         """Each row by the names of its columns, and where it is."""
         where = f"data.table: {self.table}"
         try:
-            with open(self.table, encoding="utf-8-sig", newline="") as file:
+            with io.TextIOWrapper(open_regular(self.table), encoding="utf-8-sig", newline="") as file:
                 delimiter = _DELIMITERS[self.table.suffix.lower()]
                 rows = csv.reader(file, delimiter=delimiter, strict=True)
                 header = [name.strip().lower() for name in next(rows, [])]
