@@ -1,9 +1,9 @@
 """Identity of a data set's samples: what a checkpoint was trained on and measured by, compared with the data of now.
 
 A file's identity is a hash of its name without directories (the upper 31 of 63 bits) and of its size and three blocks of
-its content (the lower 32). So a file keeps it where a data set is moved, or sorted into other directories, and files of
-another data set differ in content where names and sizes happen to agree, as `0001.bmp` does. Whole contents are not read,
-since an ImageNet's take minutes. An image in memory has a hash of its pixels.
+its content (the lower 32). So a file keeps it where a data set is moved, or sorted into other directories; a renamed one
+counts as another; and files of another data set differ where names and sizes happen to agree, as those of `0001.bmp` do.
+Whole contents are not read, since an ImageNet's take minutes. The identity of an image in memory is a hash of its pixels.
 
 A checkpoint keeps of each split the 65,536 smallest identities (a bottom-k sketch; Bar-Yossef et al. 2002): of a set up
 to that size all, of a larger one a sample that is the same in every set. Contents are read of these alone.
@@ -197,9 +197,11 @@ def _change(data: ImageDataModule, split: Split, then: SplitRecord | None, used:
     if len(gone) and not len(np.intersect1d(now, then.ids)):
         return _OTHER
     if np.array_equal(new >> 32, gone >> 32):
-        return f"has other content in {_count(len(new), now, then.ids)} files of the same names"
-    numbers = f"{facts['samples']:,} now, {then.samples:,} then"
-    return f"has {_count(len(new), now, then.ids)} more images and {_count(len(gone), now, then.ids)} fewer ({numbers})"
+        return f"has other content in {_count(len(new), now, then.ids)} of its files"
+    numbers = {"more": len(new), "fewer": len(gone)}
+    said = " and ".join(f"{_count(number, now, then.ids)} {word}" for word, number in numbers.items() if number)
+    noun = "image" if len(new) + len(gone) == 1 else "images"
+    return f"has {said} {noun} ({facts['samples']:,} now, {then.samples:,} then)"
 
 
 def _ids(record: Record, split: str) -> np.ndarray:

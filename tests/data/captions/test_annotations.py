@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,11 @@ def test_what_is_wrong_is_named_with_its_place(content, message, read):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"^data\.annotations: .*/none\.json: there is no such file$"):
         read_json("data.annotations", str(tmp_path / "none.json"))
-    with pytest.raises(DataError, match=r"^data\.annotations: .*: cannot be read \(Is a directory\)$"):
+    with pytest.raises(DataError, match=r"^data\.annotations: .*: cannot be read \(not a regular file\)$"):
         read_json("data.annotations", str(tmp_path))
+    os.mkfifo(tmp_path / "fifo.json")
+    with pytest.raises(DataError, match=r"fifo\.json: cannot be read \(not a regular file\)$"):
+        read_json("data.annotations", str(tmp_path / "fifo.json"))
 
 
 def test_a_file_that_is_listed_twice_is_named_with_both_places():
