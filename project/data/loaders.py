@@ -8,6 +8,8 @@ Shapes: B images, S × S pixels.
 
 from __future__ import annotations
 
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -30,6 +32,7 @@ from project.errors import DataError
 
 _PATIENCE = 60  # seconds for a batch of worker processes
 _SHARED = "/dev/shm"  # noqa: S108  where torch's shared memory lies, of which a container has 64 MiB by default
+_LEAST_SHARED = 2**20  # bytes, with which the queues of the workers come up
 
 
 class Loader:
@@ -214,6 +217,8 @@ class StreamingLoader(Loader):
         """
         while True:
             assert self._loader is not None, "closed"
+            if self._loader.num_workers and os.path.isdir(_SHARED) and shutil.disk_usage(_SHARED).free < _LEAST_SHARED:
+                raise DataError(f"{self.split} split: {_no_shared_memory('less than 1 MiB is free')}")
             self._keyed.start = start
             # the only reference to the workers' iterator, so that `close` ends them in mid-epoch too
             self._iterator = iter(self._loader)
@@ -320,7 +325,10 @@ def _collate(items: list[_Item]) -> _Collated | str:
             batch.images.share_memory_()
             batch.labels.share_memory_()
         except RuntimeError as error:
-            size = batch.images.nbytes / 2**20
-            return (f"a worker process has no shared memory for a batch of {size:.1f} MiB ({error}); make {_SHARED} larger "
-                    "(docker run --shm-size 8g), or set --data.num_workers 0")  # fmt: skip
+            return _no_shared_memory(f"none for a batch of {batch.images.nbytes / 2**20:.1f} MiB: {error}")
     return batch, errors
+
+
+def _no_shared_memory(reason: str) -> str:
+    return (f"the worker processes need more shared memory ({reason}); make {_SHARED} larger (docker run --shm-size 8g), "
+            "or set --data.num_workers 0")  # fmt: skip

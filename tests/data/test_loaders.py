@@ -285,7 +285,7 @@ def test_too_little_shared_memory_is_one_line_within_the_first_batch(make, small
     with small_files_only(500), pytest.raises(DataError) as caught:
         take(make(1))
     assert re.fullmatch(
-        r"train split: a worker process has no shared memory for a batch of 0\.0 MiB \(.*\); make /dev/shm larger "
+        r"train split: the worker processes need more shared memory \(none for a batch of 0\.0 MiB: .*\); make /dev/shm larger "
         r"\(docker run --shm-size 8g\), or set --data\.num_workers 0",
         str(caught.value),
     )
