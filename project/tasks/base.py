@@ -228,7 +228,7 @@ class Task(OptimizedModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Starts a new run from `init_from`, and says which weights were taken."""
-        if self.trainer.ckpt_path is None:  # otherwise `on_load_checkpoint` knows more
+        if (stage == "fit" or self._data_record is not None) and self.trainer.ckpt_path is None:
             self._compare_data()
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             rank_zero_info(load_matching(self, self.init_from))
