@@ -58,6 +58,7 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     from project.analysis.report.subject import Subject
     from project.cli.command import read_command
     from project.cli.run import check_identity, instantiate
+    from project.data.identity import compare
     from project.redaction import hide_in_arguments
     from project.runs.checkpoints import read_checkpoint
     from project.runs.directory import RunDirectory
@@ -81,6 +82,9 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     seed_everything(options.seed, verbose=False)
     objects = instantiate(command)
     check_identity(command, objects.model, objects.data)
+    verb = "validate" if options.split == "val" else "test"
+    if line := compare(command.checkpoint.get("data"), objects.data, verb):
+        print(line)
     objects.model.load_state_dict(read_checkpoint(command.checkpoint_path)["state_dict"])
     device = "cuda" if torch.cuda.is_available() and command.config.trainer.accelerator != "cpu" else "cpu"
     subject = Subject(

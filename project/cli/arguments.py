@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from project.errors import ConfigError
+from project.files import read_text
+from project.yaml_files import load_yaml
 
 _SECTIONS = ("model", "data", "trainer", "checkpoint", "early_stopping", "budget")
 _CLASSES = ("model", "data", "model.optimizer", "model.lr_scheduler", "trainer.callbacks", "trainer.strategy")
@@ -120,15 +121,13 @@ def _read_config(name: str) -> dict[str, Any]:
     else:
         where = f"config: {name}"
         try:
-            text = Path(name).read_text()
+            text = read_text(name)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{where}: not valid YAML: {place}{getattr(error, 'problem', error)}") from None
+        content = load_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse import Namespace
-from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.connectors import checkpoint_connector
@@ -36,6 +36,7 @@ from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data import ImageDataModule
 from project.data.base import find_inputs
+from project.data.identity import compare
 from project.errors import CheckpointError, ConfigError, RunError, UserError
 from project.metrics.direction import direction
 from project.redaction import hidden_options
@@ -177,7 +178,7 @@ def instantiate(command: Command) -> Namespace:
         raise cause from None
 
 
-def check_identity(command: Command, task: Task, data: LightningDataModule) -> None:
+def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
     """What the checkpoint is must be what the options say, and what the data are."""
     if command.checkpoint is None:
         return
@@ -190,6 +191,8 @@ def check_identity(command: Command, task: Task, data: LightningDataModule) -> N
         for name in ("image_size", "center_crop"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
+    if command.verb != "predict" and _is_first_process():
+        compare(saved.get("data"), data, command.verb)  # before anything is written; the task prints the line
 
 
 def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
@@ -198,9 +201,7 @@ def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
     A new run's own; the checkpoint's, unless another root is given; none in a `fast_dev_run`.
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
-    # before there is a Trainer to ask
-    is_first = getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
-    if command.config.trainer.fast_dev_run or not is_first:
+    if command.config.trainer.fast_dev_run or not _is_first_process():
         return None, False
     resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
     root = command.config.trainer.default_root_dir
@@ -210,6 +211,11 @@ def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
             resumed.remove_leftovers()
         return resumed, False
     return RunDirectory.create(command.root, command.name), True
+
+
+def _is_first_process() -> bool:
+    """Before there is a Trainer to ask."""
+    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.data.augmentation import Augmentation
 from project.data.batch import Batch
+from project.data.identity import identities
 from project.data.images import find_images, is_image_name, shorter_sides
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
@@ -116,6 +117,7 @@ class ImageDataModule(LightningDataModule):
         self._stores: dict[Split, Store] = {}
         self._loaders: dict[str, Loader] = {}
         self._skipped: set[str] = set()
+        self._identities: dict[Split, tuple[np.ndarray, np.ndarray]] = {}
 
     # ---- what a data set says of itself
 
@@ -195,10 +197,20 @@ class ImageDataModule(LightningDataModule):
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:
         """Number of samples and a hash of each split: tells which data a run saw."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> dict[str, dict[str, Any]]:
         return {
             split: {"samples": len(samples), "fingerprint": samples.fingerprint()}
             for split, samples in self.splits.items()
         }
+
+    def identities(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Which samples a split has, as `project.data.identity.identities`; files are read once."""
+        if split not in self._identities:
+            self._identities[split] = identities(self.splits[split])
+        return self._identities[split]
 
     def groups(self, split: Split) -> dict[str, list[str | None]]:
         """By which attributes a set can be cut into groups: the value of each sample of a split, where it has one."""
@@ -370,7 +382,7 @@ def find_inputs(pattern: str | None) -> list[Path]:
         found = [path]
     else:
         matches = sorted(map(Path, glob.glob(str(path), recursive=True)))
-        found = [match for match in matches if match.is_file() and is_image_name(match.name)]
+        found = [match for match in matches if is_image_name(match.name) and not match.is_dir()]
     if not found:
         what = "the folder holds no images" if path.is_dir() else "there is no such folder, and no such image file"
         raise DataError(f"data.predict: {pattern}: {what}")

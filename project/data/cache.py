@@ -23,10 +23,10 @@ from typing import TypeVar
 import numpy as np
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
 
-from project.text import print_lines
 from project.data.samples import Samples
 from project.errors import DataError
 from project.files import remove_abandoned, temporary_path
+from project.text import print_lines
 
 _FORMAT = 2  # raise it when files or keys are made in another way, or decoding gives other pixels
 _HEADER = 4096  # bytes before the rows

@@ -85,7 +85,7 @@ class ImageFolder(ImageDataModule):
                 raise DataError(f"data.root: {folder / name}: the class folder has no images; add some or remove it")
             images += found
             labels += [label] * len(found)
-        return Samples(images, np.array(labels, np.int64), split)
+        return Samples(images, np.array(labels, np.int64), split, root=folder)
 
     def _classes(self, folder: Path) -> list[str]:
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))

@@ -8,6 +8,8 @@ Shapes: B images, S × S pixels.
 
 from __future__ import annotations
 
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torchvision.transforms.v2 import functional as transforms
 
 from project.data.augmentation import Augmentation
@@ -29,6 +31,8 @@ from project.data.store import Store
 from project.errors import DataError
 
 _PATIENCE = 60  # seconds for a batch of worker processes
+_SHARED = "/dev/shm"  # noqa: S108  where torch's shared memory lies, of which a container has 64 MiB by default
+_LEAST_SHARED = 2**20  # bytes, with which the queues of the workers come up
 
 
 class Loader:
@@ -180,7 +184,7 @@ class StreamingLoader(Loader):
         self.skip_bad = skip_bad
         self.skipped: dict[int, str] = {}
         self._keyed = _KeyedBatches(order)
-        self._iterator: Iterator[tuple[Streamed | None, dict[int, str]]] | None = None
+        self._iterator: Iterator[_Collated | str] | None = None
         self._make_loader = partial(
             DataLoader,
             _Files(samples, size, center_crop, seed, augmentation),
@@ -209,18 +213,22 @@ class StreamingLoader(Loader):
                 )
             yield batch
 
-    def _items(self, start: int) -> Iterator[tuple[Streamed | None, dict[int, str]]]:
+    def _items(self, start: int) -> Iterator[_Collated]:
         """What workers give, from the batch `start` on; where they have hung, others go on from the same batch.
 
         A forked process may wait for ever for a lock that another thread held at that moment (PyTorch issue 130610).
         """
         while True:
             assert self._loader is not None, "closed"
+            if self._loader.num_workers and os.path.isdir(_SHARED) and shutil.disk_usage(_SHARED).free < _LEAST_SHARED:
+                raise DataError(f"{self.split} split: {_no_shared_memory('less than 1 MiB is free')}")
             self._keyed.start = start
             # the only reference to the workers' iterator, so that `close` ends them in mid-epoch too
             self._iterator = iter(self._loader)
             try:
                 while (item := next(self._iterator, None)) is not None:
+                    if isinstance(item, str):
+                        raise DataError(f"{self.split} split: {item}")
                     start += 1
                     yield item
                 return
@@ -233,6 +241,8 @@ class StreamingLoader(Loader):
             self._loader = self._make_loader()
 
 
+_Collated = tuple[Streamed | None, dict[int, str]]
+"""A batch, without the files that cannot be read, and what is wrong with these by their index."""
 _Item = tuple[np.ndarray | None, int, int, int | None, str]
 """One file: pixels, label, view, epoch where it is augmented, and what is wrong with it."""
 
@@ -305,11 +315,23 @@ def random_box(height: int, width: int, min_area: float, draws: np.ndarray) -> t
     return top, left, box_height, box_width
 
 
-def _collate(items: list[_Item]) -> tuple[Streamed | None, dict[int, str]]:
+def _collate(items: list[_Item]) -> _Collated | str:
+    """A batch, or why it cannot be handed over: worker processes garble exceptions."""
     errors = {int(index_of(np.int64(view))): message for _, _, view, _, message in items if message}
     good = [item for item in items if not item[-1]]
     if not good:
         return None, errors
     images, labels, views, epochs, _ = zip(*good, strict=True)
     batch = Streamed(torch.from_numpy(np.stack(images)), torch.tensor(labels), np.array(views), epochs[0])
+    if get_worker_info() is not None:
+        try:  # here, since an error of the queue, which would do it, is printed, and its batch waited for
+            batch.images.share_memory_()
+            batch.labels.share_memory_()
+        except RuntimeError as error:
+            return _no_shared_memory(f"none for a batch of {batch.images.nbytes / 2**20:.1f} MiB: {error}")
     return batch, errors
+
+
+def _no_shared_memory(reason: str) -> str:
+    return (f"the worker processes need more shared memory ({reason}); make {_SHARED} larger (docker run --shm-size 8g), "
+            "or set --data.num_workers 0")  # fmt: skip

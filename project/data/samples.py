@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, Self, overload
 
 import numpy as np
 
@@ -48,11 +48,14 @@ class Samples:
     images: paths of image files (kept as `Paths`), or (N, H, W) grey or (N, H, W, 3) RGB uint8.
     labels: (N,) int64, an index into the data set's `class_names`.
     split: which split this is, for messages and for the choice of what is augmented.
+    root: the directory that the names of files start from; by default the deepest one that has all of them, which
+        another file may change, and with it a split by fraction.
     """
 
     images: Sequence[Path] | np.ndarray
     labels: np.ndarray
     split: Split
+    root: Path | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.in_memory:
@@ -61,10 +64,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, indices: np.ndarray, split: Split) -> Samples:
+    def take(self, indices: np.ndarray, split: Split) -> Self:
         """The samples at `indices`, as a split of that name."""
         images = self.images[indices] if isinstance(self.images, np.ndarray) else Paths(self.images[i] for i in indices)
-        return Samples(images, self.labels[indices], split)
+        return replace(self, images=images, labels=self.labels[indices], split=split)
 
     @property
     def in_memory(self) -> bool:
@@ -75,8 +78,8 @@ class Samples:
         """A name for each sample that is the same wherever the set lies: its path in it, or its index."""
         if self.in_memory:
             return [str(i) for i in range(len(self))]
-        common = os.path.commonpath([path.parent for path in self.images])
-        return [os.path.relpath(path, common).replace(os.sep, "/") for path in self.images]
+        root = self.root or os.path.commonpath([path.parent for path in self.images])
+        return [os.path.relpath(path, root).replace(os.sep, "/") for path in self.images]
 
     def name_of(self, index: int) -> str:
         """What to call a sample in a message or on a page: its file, or its place in the split."""

@@ -26,7 +26,8 @@ Run = Callable[..., list[np.ndarray]]
 
 def square(path: str, size: int, crop: float) -> np.ndarray:
     """An image file as (3, S, S) uint8: upright, RGB, transparent pixels over white, the central square of it."""
-    with Image.open(path) as file:
+    formats = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for some others, Pillow starts a program
+    with Image.open(path, formats=formats) as file:
         file.draft(None, (2 * math.ceil(size / crop),) * 2)  # a JPEG is decoded at a scale near the one that is wanted
         file.load()
         deep = file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PPM")

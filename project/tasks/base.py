@@ -15,11 +15,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from project.data.base import ImageDataModule
+from project.data.identity import compare, describe
 from project.data.images import load_square, to_rgb, to_square
-from project.errors import CheckpointError, NonFiniteError, UserError
+from project.errors import CheckpointError, DataError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
 from project.runs.schema import Schema, SchemaError, check_like, subclasses
-from project.runs.undeclared import is_logged
+from project.runs.undeclared import data_of, is_logged
 from project.tasks.optimized import OptimizedModule
 from project.tasks.running_means import RunningMeans
 from project.tasks.warm_start import load_matching
@@ -58,6 +60,7 @@ class Task(OptimizedModule, ABC):
         super().__init__(optimizer, lr_scheduler, sam)
         self.init_from = init_from
         self._loaded_from: Any = None
+        self._data_record: Any = None
         self.training_means = RunningMeans()
 
     # ---- prediction
@@ -173,7 +176,9 @@ class Task(OptimizedModule, ABC):
     # ---- what a checkpoint is
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the task's name, the schema and the running means."""
+        """Adds the task's name, the schema, the running means, and what identifies the data."""
+        if self._data_record is not None:
+            checkpoint["data"] = self._data_record
         checkpoint["task"] = type(self).__name__
         checkpoint["schema"] = SCHEMA
         checkpoint["training_means"] = self.training_means.state(self.trainer.strategy)
@@ -182,11 +187,13 @@ class Task(OptimizedModule, ABC):
         checkpoint["results"] = {str(config.monitor): self.results[str(config.monitor)] for config in schedules}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the running means back, and refuses another task's checkpoint."""
+        """Takes the running means back, and refuses another task's checkpoint, and data that mix splits."""
         _check_task(type(self), checkpoint, "ckpt_path")
         if self._trainer is not None:
             if self.trainer.state.fn == "fit":
                 check_like(checkpoint.get("loops", {}).get("fit_loop"), self.trainer.fit_loop.state_dict(), "loops")
+            self._data_record = checkpoint.get("data")
+            self._compare_data()
             self.training_means.restore(checkpoint.get("training_means", {}), self.trainer.global_rank)
             if self.trainer.state.fn == "fit":
                 self.results |= checkpoint.get("results", {})
@@ -212,6 +219,7 @@ class Task(OptimizedModule, ABC):
         )
         task = task_class.build(hyper_parameters, f"ckpt_path: {checkpoint_path}", **overrides)
         task._loaded_from = checkpoint_path
+        task._data_record = checkpoint.get("data")
         task.load_state_dict(checkpoint["state_dict"])
         return task.to(map_location).eval() if map_location else task.eval()
 
@@ -268,8 +276,30 @@ class Task(OptimizedModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Starts a new run from `init_from`, and says which weights were taken."""
+        if (stage == "fit" or self._data_record is not None) and self.trainer.ckpt_path is None:
+            self._compare_data()
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             rank_zero_info(load_matching(self, self.init_from))
+
+    def _compare_data(self) -> None:
+        """Compares the data with those of the checkpoint, if any, and keeps what identifies them for the next one.
+
+        The first process does, for all of them: they read the same files, and must come to the same end.
+        """
+        data, verb, error = data_of(self.trainer), self.trainer.state.fn, ""
+        if not isinstance(data, ImageDataModule) or verb not in ("fit", "validate", "test"):
+            return
+        if self.trainer.is_global_zero:
+            try:
+                is_new = verb == "fit" and self.trainer.ckpt_path is None
+                if not is_new and (line := compare(self._data_record, data, verb)):
+                    rank_zero_info(line)
+                if verb == "fit":
+                    self._data_record = describe(data, self._data_record)
+            except DataError as mixed:
+                error = str(mixed)
+        if error := self.trainer.strategy.broadcast(error):
+            raise DataError(error)
 
 
 def _check_task(task_class: type[Task], checkpoint: dict[str, Any], where: str) -> None:

@@ -100,6 +100,25 @@ def test_a_contradiction_is_an_error(fails, trained, trained_images, image_tree,
     assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
 
 
+@pytest.mark.parametrize("arguments", [("fit", "--data.split_seed", 1), ("test", "--data.test_fraction", 0.5)])
+def test_data_that_mix_the_checkpoints_splits_are_refused_and_nothing_is_written(fails, trained, arguments):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    line = fails(*arguments, "--ckpt_path", trained)
+    assert re.search(r"data: \d+ of the \d+ images of the (val|test) split were in the train split when", line)
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_data_are_compared_with_the_checkpoints_once(run, trained, trained_images, tmp_path, caplog):
+    assert run("test", "--ckpt_path", trained) == 0
+    assert "the checkpoint was" not in caplog.text
+    other = tmp_path / "other"
+    for path in trained_images.rglob("*.png"):
+        (other / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (other / path.parent.name / f"{path.parent.name}{path.name}").write_bytes(path.read_bytes())
+    assert run("test", "--ckpt_path", trained, "--data.root", other) == 0
+    assert caplog.text.count("data: another data set than the one that the checkpoint was trained on") == 1
+
+
 def test_saying_what_the_checkpoint_says_is_no_contradiction(run, trained, trained_images):
     same = ("--model.backbone", "small_resnet", "--model.backbone_options", '{"width": 4}', "--data.image_size", 12)
     assert run("test", "--ckpt_path", trained, *same) == 0

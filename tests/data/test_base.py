@@ -270,6 +270,8 @@ def test_inputs_that_are_not_there_are_named(photos):
         find_inputs(str(photos / "none*.png"))
     with pytest.raises(DataError, match=r"\*\.txt: "):
         find_inputs(str(photos / "*.txt"))
+    os.mkfifo(photos / "fifo.png")  # which reading refuses, and is not left out in silence
+    assert find_inputs(str(photos / "fifo*.png")) == find_inputs(str(photos / "fifo.png")) == [photos / "fifo.png"]
     (photos / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: the folder holds no images"):
         find_inputs(str(photos / "empty"))

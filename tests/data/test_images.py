@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from project.data.images import find_images, load_square, open_rgb, shorter_sides, to_rgb, to_square
+from project.data.images import find_images, free_memory, load_square, open_rgb, shorter_sides, to_rgb, to_square
 from project.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -142,7 +145,7 @@ def test_a_truncated_file_is_one_line(extension, share, tmp_path):
     path = tmp_path / f"cut.{extension}"
     Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
     os.truncate(path, int(share * path.stat().st_size))
-    with pytest.raises(DataError, match=r"cannot be read \((damaged: .+|not an image)\)") as caught:
+    with pytest.raises(DataError, match=r"cannot be read \((damaged: .+|not an image.+)\)") as caught:
         load_square(path, 8)
     assert_one_line_naming(caught.value, path)
 
@@ -224,10 +227,84 @@ def test_find_images_follows_links_and_finds_each_file_once_in_a_loop(tmp_path):
     assert find_images(tmp_path / "set") == [tmp_path / "set/other/linked.png", tmp_path / "set/own.png"]
 
 
-def test_shorter_sides_leaves_out_what_cannot_be_read(tmp_path, monkeypatch):
+def test_shorter_sides_leaves_out_what_cannot_be_read(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(4)]
-    for path, size in zip(paths, [(9, 4), (3, 8), (5, 5), (100, 100)], strict=True):
+    for path, size in zip(paths, [(9, 4), (3, 8), (5, 5)], strict=False):
         Image.new("RGB", size).save(path)
     paths[1].write_text("not an image")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses the last one as a decompression bomb
+    os.mkfifo(paths[3])
     assert list(shorter_sides(paths)) == [4, 5]
+
+
+# ---- what is no file of pixels, or of too many
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "directory"])
+def test_open_rgb_of_no_regular_file_is_refused_without_waiting(kind, tmp_path):
+    path = tmp_path / "image.png"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(DataError, match=r"cannot be read \((not a regular file|No such device or address)\)") as caught:
+        open_rgb(path)
+    assert_one_line_naming(caught.value, path)
+
+
+def test_open_rgb_of_a_format_that_another_program_would_decode_is_refused(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(COLOUR).save(path, "EPS")  # Pillow starts Ghostscript for it
+    with pytest.raises(DataError, match="not an image in one of the formats BMP, GIF, JPEG"):
+        open_rgb(path)
+
+
+def test_open_rgb_of_a_scan_beyond_pillows_limit_succeeds(tmp_path):
+    path = tmp_path / "scan.jpg"
+    Image.new("L", (15_000, 13_500), 90).save(path)
+    draft = open_rgb(path, draft_size=64)
+    assert draft.size == (1875, 1688)
+    assert list(shorter_sides([path])) == [13_500]
+    assert load_square(path, 16)[3, 3].tolist() == [90, 90, 90]
+
+
+@pytest.mark.slow
+def test_open_rgb_of_a_200_megapixel_png_succeeds(tmp_path):
+    path = tmp_path / "scan.png"
+    Image.new("1", (20_000, 10_000), 1).save(path)
+    assert open_rgb(path).size == (20_000, 10_000)
+
+
+def test_open_rgb_of_a_png_of_gigapixels_is_refused_with_its_size(tmp_path):
+    path = tmp_path / "bomb.png"
+    Image.fromarray(COLOUR).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 50_000, 50_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"50,000 x 50,000 pixels take 18\.6 GiB to decode, and the limit is") as caught:
+        load_square(path, 16)
+    assert_one_line_naming(caught.value, path)
+
+
+def test_a_progressive_jpeg_counts_at_its_full_scale(tmp_path):
+    """Its coefficients are all in memory, whatever the scale it is decoded at."""
+    baseline, progressive = tmp_path / "baseline.jpg", tmp_path / "progressive.jpg"
+    for path, marker in ((baseline, b"\xff\xc0"), (progressive, b"\xff\xc2")):
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path, progressive=path is progressive)
+        content = bytearray(path.read_bytes())
+        place = content.index(marker) + 5
+        content[place : place + 4] = struct.pack(">HH", 40_000, 40_000)
+        path.write_bytes(content)
+    assert load_square(baseline, 16).shape == (16, 16, 3)
+    with pytest.raises(DataError, match=r"40,000 x 40,000 pixels take 11\.9 GiB to decode") as caught:
+        load_square(progressive, 16)
+    assert_one_line_naming(caught.value, progressive)
+
+
+def test_free_memory_is_some_and_no_more_than_the_machine_has():
+    assert 2**20 < free_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import re
 import time
 from pathlib import Path
 
@@ -278,6 +279,16 @@ def test_skipped_files_are_listed_and_the_others_are_all_there(workers, make, sa
         indices = torch.cat([batch.indices for batch in take(loader, epoch)])
         assert sorted(indices.tolist()) == [i for i in range(COUNT) if i not in (7, 12)]
     assert {i: line.split(": ")[0] for i, line in loader.skipped.items()} == {7: str(bad[0]), 12: str(bad[1])}
+
+
+def test_too_little_shared_memory_is_one_line_within_the_first_batch(make, small_files_only):
+    with small_files_only(500), pytest.raises(DataError) as caught:
+        take(make(1))
+    assert re.fullmatch(
+        r"train split: the worker processes need more shared memory \(none for a batch of 0\.0 MiB: .*\); make /dev/shm larger "
+        r"\(docker run --shm-size 8g\), or set --data\.num_workers 0",
+        str(caught.value),
+    )
 
 
 def test_a_batch_of_nothing_but_bad_files_is_an_error(make, samples):

@@ -16,6 +16,7 @@ from project.data.images import load_square
 from project.data.samples import Samples
 from project.data.store import Store, build_store, default_cache_dir
 from project.errors import DataError
+from project.files import open_regular
 
 SIZE = 12
 
@@ -171,15 +172,15 @@ def test_skipped_files_leave_the_others_with_their_labels(samples, cache):
 
 def test_what_could_not_be_read_for_a_while_comes_back(samples, cache, monkeypatch):
     """A permission changes neither the size nor the time of a file."""
-    forbidden, opened = str(samples.images[2]), Image.open
+    forbidden = str(samples.images[2])
 
-    def open_others(path, *more):
+    def open_others(path):
         if str(path) == forbidden:
             raise PermissionError(errno.EACCES, "Permission denied", forbidden)
-        return opened(path, *more)
+        return open_regular(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Image, "open", open_others)
+        patch.setattr("project.data.images.open_regular", open_others)
         store = build_store(samples, SIZE, cache, True)
     assert_holds(store, samples, [0, 1, 3, 4, 5])
     assert "Permission denied" in store.skipped[0]

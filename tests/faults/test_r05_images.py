@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -117,6 +118,32 @@ def test_is_never_left_out_of_a_measurement(mends, wholes, data, tmp_path, task,
     assert str(bad) in line
     assert f"{verb} split" in line or LISTED in line
     assert not list((tmp_path / "runs").rglob("*_metrics.json")) + list((tmp_path / "runs").rglob("predictions.jsonl"))
+
+
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_fifo_in_training_is_named_without_waiting_and_can_be_left_out(mends, fit, wholes, data, tmp_path, storage):
+    folder, options = data("Classifier")
+    bad = one_of(folder, "train")
+    bad.unlink()
+    os.mkfifo(bad)
+    options = options | {"data.storage": storage, "trainer.max_epochs": 1}
+    line = mends(wholes.options("Classifier", tmp_path / "named", options))
+    assert f"{bad}: cannot be read (not a regular file)" in line
+    command = fit("Classifier", more=options | {"data.on_bad_image": "skip"})
+    assert command.wait() == 0, command.output
+    assert "skipped 1 unreadable" in command.output
+
+
+@pytest.mark.parametrize("given", ["fifo.png", "fifo*.png", ""])
+def test_fifo_to_predict_on_is_named_without_waiting(mends, wholes, tmp_path, given):
+    bad = tmp_path / "photos" / "fifo.png"
+    bad.parent.mkdir()
+    os.mkfifo(bad)
+    line = mends(
+        ["predict", "--ckpt_path", wholes.run("Classifier"), "--data.predict", tmp_path / "photos" / given,
+         "--trainer.default_root_dir", tmp_path / "runs", "--name", "m"]
+    )  # fmt: skip
+    assert f"{bad}: cannot be read (not a regular file)" in line
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -8,6 +8,7 @@ from tests.faults.outcomes import TASKS, assert_same_run
 
 PROMISE = "R13"
 
+_BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"] * 10) + "]\n" for i in range(1, 30))
 FILES = {
     # what: (the file's content, words of the line)
     "no YAML": ("model: {init_args: [1, 2\n", ["YAML"]),
@@ -17,6 +18,8 @@ FILES = {
     "a word": ("hello\n", ["config"]),
     "bytes": (bytes(range(128, 256)), ["config"]),
     "a Python object": ("model: !!python/object/apply:os.mkdir [exploded]\n", ["python/object"]),
+    "aliases of aliases": (_BOMB, ["aliases"]),
+    "deep": ("[" * 100_000, ["levels deep"]),
     "an unknown section": ("trainr: {max_epochs: 3}\n", ["trainr", "trainer"]),
     "an unknown option": ("trainer: {max_epoch: 3}\n", ["max_epoch", "max_epochs"]),
     "an unknown option of the model": ("model: {init_args: {backbon: simple_cnn}}\n", ["backbon", "backbone"]),

@@ -9,7 +9,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from project.data.images import load_square
 from project.errors import DataError, one_line
@@ -119,4 +118,3 @@ def test_a_bomb_is_one_line_and_no_memory(tmp_path, kind):
         load_square(path, 16)
     assert str(path) in one_line(refused.value)
     assert "decompression bomb" in one_line(refused.value)
-    assert Image.MAX_IMAGE_PIXELS < 10**8

@@ -20,7 +20,9 @@ def leftovers(folder) -> list[str]:
 
 
 def split_tree(images, tmp_path):
-    """`tree/train` with 16 images a class and `tree/val`, `tree/test` with 2 each."""
+    """`tree/train` with 16 images a class and `tree/val`, `tree/test` with 2 each, none of which `trained` has seen."""
+    for path in images.rglob("*.png"):
+        path.write_bytes(path.read_bytes() + b"another file")
     for split, names in (("val", ("00", "01")), ("test", ("02", "03"))):
         for name in "abc":
             (tmp_path / "tree" / split / name).mkdir(parents=True)

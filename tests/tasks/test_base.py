@@ -14,8 +14,9 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
+from project.data import ImageFolder
 from project.data.batch import Batch
-from project.errors import CheckpointError, NonFiniteError
+from project.errors import CheckpointError, DataError, NonFiniteError
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier, Task
 
@@ -70,6 +71,23 @@ def test_another_tasks_checkpoint_is_refused(trained, tmp_path, cls):
     torch.save(checkpoint | {"task": "Painter"}, tmp_path / "c.ckpt")
     with pytest.raises(CheckpointError, match="holds a Painter"):
         cls.load_from_checkpoint(tmp_path / "c.ckpt")
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.parametrize(
+    ("verb", "opened"), [("fit", False), ("validate", False), ("test", False), ("validate", True), ("test", True)]
+)
+def test_data_that_mix_the_checkpoints_splits_are_refused_from_python(trained, trained_images, verb, opened):
+    path = trained / "checkpoints" / "last.ckpt"
+    task, given = Classifier.load_from_checkpoint(path).train(), {} if opened else {"ckpt_path": path}
+    trainer = Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, max_epochs=3,
+    )  # fmt: skip
+    options = {"root": str(trained_images), "image_size": 12, "num_workers": 0}
+    with pytest.raises(DataError, match=r"data: \d+ of the 6 images of the (val|test) split were in the train split"):
+        getattr(trainer, verb)(task, datamodule=ImageFolder(**options, split_seed=1), **given)
+    getattr(trainer, verb)(task, datamodule=ImageFolder(**options), **given)
 
 
 # ---- warm start

@@ -85,6 +85,7 @@ def test_the_student_is_a_plain_task(trained, tmp_path):
     assert not others
     assert plain["task"] == "Classifier"
     assert plain["config"] == config
+    assert plain["data"].keys() == {"train", "val", "test"}
     assert best["config"]["model"]["class_path"] == "project.tasks.Learner"  # as it was
     assert not {"optimizer_states", "loops", "random_state"} & plain.keys()
     assert plain["callbacks"] == {"SaveCheckpoints": best["callbacks"]["SaveCheckpoints"]}

@@ -47,7 +47,7 @@ class KarpathyCaptions(CaptionDataModule):
         listed = [path for part in paths.values() for path in part]
         check_distinct(listed, [f"{entry.where}.filename" for part in entries.values() for entry in part])
         check_files(listed, "data.images")
-        return {split: _samples(paths[split], part, split) for split, part in entries.items()}
+        return {split: _samples(paths[split], part, split, self.images) for split, part in entries.items()}
 
     def _path(self, entry: Entry) -> Path:
         name = entry.get("filename", str, why="every image needs the name of its file")
@@ -62,7 +62,7 @@ def _split(entry: Entry) -> Split:
     return _SPLITS[name]
 
 
-def _samples(paths: list[Path], entries: list[Entry], split: Split) -> CaptionedSamples:
+def _samples(paths: list[Path], entries: list[Entry], split: Split, root: Path) -> CaptionedSamples:
     captions: list[list[str]] = []
     tokens: list[list[list[str] | None]] = []
     for entry in entries:
@@ -70,12 +70,12 @@ def _samples(paths: list[Path], entries: list[Entry], split: Split) -> Captioned
         captions.append([text for text, _ in said])
         tokens.append([words for _, words in said])
     if all(words is None for image in tokens for words in image):
-        return CaptionedSamples.of(paths, captions, split)
+        return CaptionedSamples.of(paths, captions, split, root=root)
     whole = [
         [ptb_tokenize(text) if words is None else words for text, words in zip(*image, strict=True)]
         for image in zip(captions, tokens, strict=True)
     ]
-    return CaptionedSamples.of(paths, captions, split, whole)
+    return CaptionedSamples.of(paths, captions, split, whole, root)
 
 
 def said_in(entry: Entry) -> tuple[str, list[str] | None]:

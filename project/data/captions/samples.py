@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from project.data.samples import Paths, Samples, Split
+from project.data.samples import Samples, Split
 from project.errors import DataError
 
 _LETTER = re.compile("[A-Za-z]")
@@ -34,16 +35,16 @@ class CaptionedSamples(Samples):
         captions: list[list[str]],
         split: Split,
         tokens: list[list[list[str]]] | None = None,
+        root: Path | None = None,
     ) -> CaptionedSamples:
         """Without labels."""
-        return cls(images, np.zeros(len(images), np.int64), split, captions, tokens)
+        return cls(images, np.zeros(len(images), np.int64), split, captions, tokens, root=root)
 
-    def take(self, indices: np.ndarray, split: Split) -> CaptionedSamples:
+    def take(self, indices: np.ndarray, split: Split) -> Self:
         """The samples at `indices` with their captions, as a split of that name."""
-        images = self.images[indices] if isinstance(self.images, np.ndarray) else Paths(self.images[i] for i in indices)
         captions = [self.captions[i] for i in indices]
         tokens = None if self.tokens is None else [self.tokens[i] for i in indices]
-        return CaptionedSamples(images, self.labels[indices], split, captions, tokens)
+        return replace(super().take(indices, split), captions=captions, tokens=tokens)
 
     def fingerprint(self) -> str:
         """Tells one data set from another: of the images and of what is said about them."""
@@ -76,6 +77,4 @@ class CaptionedSamples(Samples):
                                 "give it one, or take it out of the list")  # fmt: skip
             captions.append([text for text, _ in kept])
             tokens.append([known for _, known in kept if known is not None])
-        return CaptionedSamples(
-            self.images, self.labels, self.split, captions, tokens if self.tokens is not None else None
-        )
+        return replace(self, captions=captions, tokens=tokens if self.tokens is not None else None)

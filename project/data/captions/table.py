@@ -62,7 +62,7 @@ class CaptionTable(CaptionDataModule):
         if not captions:
             raise DataError(f"data.table: {self.table}: has a header and no rows; add one for each caption")
         check_files(list(captions), "data.images")
-        everything = CaptionedSamples.of(list(captions), list(captions.values()), "train")
+        everything = CaptionedSamples.of(list(captions), list(captions.values()), "train", root=self.images)
         if splits:
             return self._by_column(everything, [split for split, _ in splits.values()])
         kept, test = stratified_split(everything.labels, everything.keys(), self.test_fraction, self.split_seed)

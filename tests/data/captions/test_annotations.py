@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         read_json("data.annotations", str(tmp_path / "none.json"))
     with pytest.raises(DataError, match=r"^data\.annotations: .*: cannot be read \(not a regular file\)$"):
         read_json("data.annotations", str(tmp_path))
+    os.mkfifo(tmp_path / "fifo.json")
+    with pytest.raises(DataError, match=r"fifo\.json: cannot be read \(not a regular file\)$"):
+        read_json("data.annotations", str(tmp_path / "fifo.json"))
 
 
 def test_a_file_that_is_listed_twice_is_named_with_both_places():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,8 +132,10 @@ def test_files_and_options_that_cannot_be_are_named(make, tmp_path):
     with pytest.raises(DataError, match=r"^data\.table: .*none\.csv: there is no such file$"):
         _ = CaptionTable(str(tmp_path / "none.csv")).splits
     Path(tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match=r"^data\.table: .*folder\.csv: cannot be read \(not a regular file\)$"):
-        _ = CaptionTable(str(tmp_path / "folder.csv")).splits
+    os.mkfifo(tmp_path / "fifo.csv")
+    for name in ("folder.csv", "fifo.csv"):
+        with pytest.raises(DataError, match=rf"^data\.table: .*{name}: cannot be read \(not a regular file\)$"):
+            _ = CaptionTable(str(tmp_path / name)).splits
     with pytest.raises(ConfigError, match=r"^data\.table: .*captions\.txt: its name must end with \.csv or \.tsv, "):
         make(rows(3), "captions.txt")
     with pytest.raises(ConfigError, match=r"^data\.test_fraction: must lie between 0 and 1; got 1$"):
