@@ -84,7 +84,7 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     check_identity(command, objects.model, objects.data)
     verb = "validate" if options.split == "val" else "test"
     if line := compare(command.checkpoint.get("data"), objects.data, verb):
-        print(line)
+        print_lines(line)
     objects.model.load_state_dict(read_checkpoint(command.checkpoint_path)["state_dict"])
     device = "cuda" if torch.cuda.is_available() and command.config.trainer.accelerator != "cpu" else "cpu"
     subject = Subject(
