@@ -74,7 +74,7 @@ def texts(words: list[str]) -> str:
     while waiting:
         word = waiting.pop(0)
         if word.endswith((".yaml", ".yml")) and word not in found and Path(word).is_file():
-            found[word] = Path(word).read_text()
+            found[word] = Path(word).read_text("utf-8")
             waiting += found[word].split()
     return "".join(found.values())
 
@@ -92,7 +92,7 @@ def _measure(options: list[str], root: str, name: str, metric: str) -> float:
     file = run.path / "test_metrics.json"
     if not file.exists():
         project_main(["test", *options, *where, "--ckpt_path", "best"])
-    metrics = json.loads(file.read_text())
+    metrics = json.loads(file.read_text("utf-8"))
     if metric not in metrics:
         raise ConfigError(f"--metric: there is no '{metric}'; {did_you_mean(metric, metrics)}")
     return metrics[metric]

@@ -173,6 +173,8 @@ class SaveCheckpoints(Checkpoint):
     def _save(self, trainer: Trainer, which: Literal["best", "last"]) -> bool:
         """Whether it could be written; all processes save, or none."""
         assert self.run is not None, "`RunRecord` has told it"
+        if self.run.check_present() and which == "last":
+            self.best_value = None  # no best checkpoint is here: the next is
         path = self.run.checkpoints / f"{which}.ckpt"
         logged = written = False
         with _keeping(path):

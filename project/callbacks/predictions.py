@@ -41,7 +41,7 @@ class WritePredictions(Callback):
         """Opens this process's share, which no other command writes to."""
         remove_abandoned(self._path, f".{PREDICTIONS}.*.tmp")
         self._command = trainer.strategy.broadcast(os.getpid())
-        self._share = open(self._share_path(trainer.global_rank), "w")  # noqa: SIM115  closed by a later hook
+        self._share = open(self._share_path(trainer.global_rank), "w", encoding="utf-8")  # noqa: SIM115  closed by a later hook
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -90,7 +90,7 @@ class WritePredictions(Callback):
 def _rows(shares: list[Path]) -> Iterator[dict[str, Any]]:
     """Rows in input order: process r of n had the inputs r, r + n, r + 2 n, ..."""
     with ExitStack() as stack:
-        files = [stack.enter_context(open(share)) for share in shares]
+        files = [stack.enter_context(open(share, encoding="utf-8")) for share in shares]
         for turn in iter(lambda: [file.readline() for file in files], [""] * len(files)):
             yield from (json.loads(line) for line in turn if line)
 

@@ -79,7 +79,7 @@ def _read(cached: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, dict[str, s
     try:
         # copy-on-write: torch wants a writable buffer, and nothing reaches the file
         images = np.load(cached, mmap_mode="c")
-        bad = json.loads(cached.with_suffix(".json").read_text())
+        bad = json.loads(cached.with_suffix(".json").read_text("utf-8"))
     except (OSError, ValueError, EOFError):
         return None
     return (images, bad) if images.shape == shape and images.dtype == np.uint8 else None
@@ -116,7 +116,7 @@ def _decode_to(target: Path, samples: Samples, size: int, skip_bad: bool, crop: 
         images.flush()
         del images
         listing = f"{name}.json"
-        Path(listing).write_text(json.dumps(bad))
+        Path(listing).write_text(json.dumps(bad), "utf-8")
         os.replace(listing, target.with_suffix(".json"))
         os.replace(name, target)
     finally:

@@ -29,6 +29,7 @@ from optuna.distributions import (
 from optuna.pruners import BasePruner, MedianPruner
 
 from project.errors import ConfigError, did_you_mean
+from project.files import read_text
 
 _OWN = ("config", "name", "seed", "ckpt_path", "trainer.default_root_dir", "checkpoint.monitor", "checkpoint.mode")
 _RANGE = ("low", "high", "log", "step")
@@ -93,7 +94,7 @@ def _short(name: str) -> str:
 
 def _read(path: str | Path, where: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
     except yaml.YAMLError as error:
