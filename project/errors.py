@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from project.text import print_lines, printable
+
 _LONGEST = 2000  # characters of a line that anyone reads
 
 
@@ -56,7 +58,7 @@ def one_line_for_mistakes() -> Iterator[None]:
     try:
         yield
     except (UserError, NonFiniteError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        print_lines(f"error: {one_line(error)}", stderr=True)
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None
 
 
@@ -71,7 +73,7 @@ def errors_of(option: str) -> Iterator[None]:
 
 def one_line(error: Exception) -> str:
     """What is shown of an error; names in a damaged file can be as long as pages, and then the middle is left out."""
-    line = " ".join(str(error).split())
+    line = printable(" ".join(str(error).split()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 

@@ -11,7 +11,6 @@ directory below `--root`; those that are finished are not trained again.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from hashlib import sha256
@@ -22,8 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from project.analysis.comparison import compare
 from project.cli import main as project_main
-from project.errors import ConfigError, did_you_mean, one_line_for_mistakes
+from project.errors import ConfigError, RunError, did_you_mean, one_line_for_mistakes
+from project.files import read_text
 from project.runs.directory import find_runs
+from project.text import print_lines
+from project.yaml_files import read_json
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,12 +61,12 @@ def main(arguments: list[str] | None = None) -> None:
                 digest = sha256(f"{texts(chosen)}{chosen[2:]}".encode()).hexdigest()[:8]
                 run = f"{Path(config).stem}-{digest}-seed{seed}"
                 results[name].append(_measure([*chosen, "--seed", str(seed)], options.root, run, options.metric))
-            print(f"seed {seed}: {results['a'][-1]:.4f}  {results['b'][-1]:.4f}", flush=True)
+            print_lines(f"seed {seed}: {results['a'][-1]:.4f}  {results['b'][-1]:.4f}")
     found = compare(results["a"], results["b"])
-    print(f"A {options.config_a} {options.a}: {found.mean_a:.4f} ± {found.deviation_a:.4f}")
-    print(f"B {options.config_b} {options.b}: {found.mean_b:.4f} ± {found.deviation_b:.4f}")
+    print_lines(f"A {options.config_a} {options.a}: {found.mean_a:.4f} ± {found.deviation_a:.4f}")
+    print_lines(f"B {options.config_b} {options.b}: {found.mean_b:.4f} ± {found.deviation_b:.4f}")
     low, high = found.interval
-    print(f"B - A: {found.difference:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], p = {found.p_value:.4f}")
+    print_lines(f"B - A: {found.difference:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}], p = {found.p_value:.4f}")
 
 
 def texts(words: list[str]) -> str:
@@ -74,7 +76,7 @@ def texts(words: list[str]) -> str:
     while waiting:
         word = waiting.pop(0)
         if word.endswith((".yaml", ".yml")) and word not in found and Path(word).is_file():
-            found[word] = Path(word).read_text("utf-8")
+            found[word] = read_text(word)
             waiting += found[word].split()
     return "".join(found.values())
 
@@ -92,7 +94,12 @@ def _measure(options: list[str], root: str, name: str, metric: str) -> float:
     file = run.path / "test_metrics.json"
     if not file.exists():
         project_main(["test", *options, *where, "--ckpt_path", "best"])
-    metrics = json.loads(file.read_text("utf-8"))
+    try:
+        metrics = read_json(file)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); remove it, and the run is tested again") from None
+    if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+        raise RunError(f"{file}: holds other things than metrics; remove it, and the run is tested again")
     if metric not in metrics:
         raise ConfigError(f"--metric: there is no '{metric}'; {did_you_mean(metric, metrics)}")
     return metrics[metric]

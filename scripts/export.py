@@ -17,7 +17,8 @@ from pathlib import Path
 # so that `python scripts/export.py` finds the project without installing it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from project.errors import one_line_for_mistakes
+from project.errors import one_line, one_line_for_mistakes
+from project.text import print_lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,10 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             exported = export(options.ckpt_path, options.format, options.output)
         except ParityError as error:
-            raise SystemExit(f"error: {error}") from None  # status 1: it is not the user's doing
+            raise SystemExit(f"error: {one_line(error)}") from None  # status 1: it is not the user's doing
     for what, batch_size, value in exported.differences:
-        print(f"{what}, batch of {batch_size}: a probability differs by at most {value:.1e}")
-    print(*(f"wrote: {file}" for file in exported.files), sep="\n", flush=True)
+        print_lines(f"{what}, batch of {batch_size}: a probability differs by at most {value:.1e}")
+    print_lines(*(f"wrote: {file}" for file in exported.files))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from project.errors import ConfigError, one_line_for_mistakes
+from project.text import print_lines
 
 if TYPE_CHECKING:
     from project.analysis.report.document import Section
@@ -57,6 +58,7 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     from project.analysis.report.subject import Subject
     from project.cli.command import read_command
     from project.cli.run import check_identity, instantiate
+    from project.redaction import hide_in_arguments
     from project.runs.checkpoints import read_checkpoint
     from project.runs.directory import RunDirectory
     from project.runs.noise import quiet_lightning
@@ -93,12 +95,12 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     chosen = choose_sections(subject, filter(None, options.sections.split(",")))
     check_inputs(subject, folder)
     provenance = collect_provenance([], objects.data.fingerprint())
-    provenance["command"] = "python scripts/report.py " + shlex.join(arguments)
+    provenance["command"] = "python scripts/report.py " + shlex.join(hide_in_arguments(arguments))
     facts = facts_of(subject, command.checkpoint, provenance)
     with _progress(list(chosen)) as done:
         sections = [done(section) for section in make_sections(subject, chosen)]
     page, numbers = write_report(folder, facts, sections)
-    print(f"numbers: {numbers}\nreport: {page.resolve().as_uri()}", flush=True)
+    print_lines(f"numbers: {numbers}", f"report: {page.resolve().as_uri()}")
 
 
 @contextmanager
@@ -116,7 +118,7 @@ def _progress(names: list[str]) -> Iterator[Callable[[Section], Section]]:
         def done(section: Section) -> Section:
             nonlocal start
             line, start = f"{section.name:14}{time.monotonic() - start:6.1f} s", time.monotonic()
-            progress.print(line, highlight=False) if console.is_terminal else print(line, flush=True)
+            progress.print(line, highlight=False) if console.is_terminal else print_lines(line)
             after = names[names.index(section.name) + 1 :]
             progress.update(bar, advance=1, description=after[0] if after else "writing")
             return section

@@ -21,6 +21,7 @@ from project.analysis.caption_scores import read_predictions, read_references, s
 from project.errors import RunError, one_line_for_mistakes
 from project.files import write_text
 from project.metrics.captions.scores import JAVA_METRICS
+from project.text import print_lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,9 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
                 write_text(options.output, json.dumps(scores, indent=2) + "\n")
             except OSError as error:
                 raise RunError(f"--output: {options.output}: cannot be written ({error.strerror})") from None
-        print(f"{len(predictions)} images of {len(references.captions)}")
+        print_lines(f"{len(predictions)} images of {len(references.captions)}")
         for name, score in scores.items():
-            print(f"{name:20}{score:.4f}")
+            print_lines(f"{name:20}{score:.4f}")
 
 
 if __name__ == "__main__":

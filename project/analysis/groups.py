@@ -9,6 +9,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from project.analysis.bootstrap import Estimate, bootstrap
 from project.errors import DataError
+from project.files import open_regular
 
 _PATH = "path"
 _MOST = 50  # groups of an attribute that a table and a figure can show
@@ -136,7 +138,8 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, list[str | None]
         DataError: the file cannot be read, has no such columns, or knows none of the images.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin it with a mark
+        # spreadsheets begin it with a mark
+        with TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

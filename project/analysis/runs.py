@@ -9,27 +9,31 @@ Tidy (Wickham 2014, doi:10.18637/jss.v059.i10): a row is one value, and its colu
 from __future__ import annotations
 
 import csv
-import json
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from project.errors import RunError, did_you_mean
+from project.errors import RunError, did_you_mean, one_line
+from project.files import read_text
 from project.runs.directory import CONFIG, RunDirectory
+from project.text import printable
+from project.yaml_files import load_json, load_yaml
 
 _KEYS = {"run": "str", "task": "str", "name": "str", "version": "int64", "seed": "Int64"}
 _METRICS = _KEYS | {"epoch": "int64", "step": "int64", "metric": "str", "value": "float64"}
 _RESULTS = _KEYS | {"metric": "str", "value": "float64"}
 _CONFIGS = _KEYS | {"status": "str", "started": "datetime64[s, UTC]", "epochs": "Int64", "best_checkpoint": "str"}
-_numbers = partial(json.loads, parse_int=float)
+_numbers = partial(load_json, parse_int=float)
 
 
 class MissingRunError(RunError):
@@ -37,7 +41,7 @@ class MissingRunError(RunError):
 
     def _render_traceback_(self) -> list[str]:
         """What IPython prints in place of a traceback."""
-        return [f"error: {self}"]
+        return [f"error: {one_line(self)}"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,7 +116,7 @@ class Runs:
 
     def __repr__(self) -> str:
         table = self._overview().to_string(index=False) if len(self) else ""
-        return "\n".join(filter(None, [self._summary(), table, *self.problems]))
+        return "\n".join(map(printable, [self._summary(), *table.splitlines(), *self.problems]))
 
     def _repr_html_(self) -> str:
         problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.problems)
@@ -163,7 +167,7 @@ def _configs(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _directories(root: Path, problems: list[str]) -> Iterator[Path]:
     def report(error: OSError) -> None:
-        problems.append(f"{error.filename}: cannot be looked into ({error.strerror})")
+        problems.append(printable(f"{error.filename}: cannot be looked into ({error.strerror})"))
 
     for folder, below, files in os.walk(root, onerror=report):
         if CONFIG in files:
@@ -171,7 +175,7 @@ def _directories(root: Path, problems: list[str]) -> Iterator[Path]:
             yield Path(folder)
         elif "metrics.csv" in files or "status.json" in files:
             below.clear()
-            problems.append(f"{_name(Path(folder), root)}: has no {CONFIG}, and is left out")
+            problems.append(printable(f"{_name(Path(folder), root)}: has no {CONFIG}, and is left out"))
 
 
 def _name(path: Path, root: Path) -> str:
@@ -183,7 +187,7 @@ class _Run:
 
     def __init__(self, path: Path, root: Path, problems: list[str]) -> None:
         self.path, self.root, self.problems = path, root, problems
-        self.config: dict[str, Any] | None = self._read(CONFIG, yaml.safe_load, dict)
+        self.config: dict[str, Any] | None = self._read(CONFIG, load_yaml, dict)
         self.options = dict(_flat(self.config or {}))
         seed = self.options.get("seed")
         has_seed = type(seed) is int and 0 <= seed < 2**32  # as Lightning takes them
@@ -200,12 +204,14 @@ class _Run:
 
     def row(self) -> dict[str, Any]:
         """Of `Runs.configs`."""
-        status = self._read("status.json", json.loads, dict, needed=bool(self.metrics)) or {}
+        status = self._read("status.json", load_json, dict, needed=bool(self.metrics)) or {}
         status = str(status.get("status", ""))
-        starts = self._read("provenance.json", json.loads, list) or []
+        starts = self._read("provenance.json", load_json, list) or []
         started = next((start.get("time") for start in starts if isinstance(start, dict)), None)
         if status and status != "finished":
-            self._report(f"unfinished ({status}); goes on with python -m project fit --ckpt_path {self.path}")
+            self._report(
+                f"unfinished ({status}); goes on with python -m project fit --ckpt_path {quote(str(self.path))}"
+            )
         best = self.path / "checkpoints" / "best.ckpt"
         own = self.keys | {
             "status": status,
@@ -228,7 +234,7 @@ class _Run:
         """Epoch, step, metric and value of each; a file that was cut off, by a full disk or in copying, gives its whole rows."""
         trained = (self.path / "status.json").exists()
         text = self._read("metrics.csv", str, str, needed=trained) or ""
-        lines = text.splitlines(keepends=True)
+        lines = list(io.StringIO(text))  # `splitlines` breaks at more than the ends of lines
         if lines and not lines[-1].endswith("\n"):
             self._report("metrics.csv: cut off in its last row, which is left out")
             lines.pop()
@@ -252,7 +258,7 @@ class _Run:
     def _read(self, file: str, parse: Any, kind: type, needed: bool = True) -> Any:
         """What a file holds; None where it cannot be read or holds something else."""
         try:
-            content = parse((self.path / file).read_text(encoding="utf-8"))
+            content = parse(read_text(self.path / file))
         except FileNotFoundError:
             if needed:
                 self._report(f"has no {file}")
@@ -260,7 +266,7 @@ class _Run:
         except OSError as error:
             self._report(f"{file}: cannot be read ({error.strerror})")
             return None
-        except (ValueError, yaml.YAMLError, RecursionError):
+        except ValueError:
             self._report(f"{file}: damaged")
             return None
         if not isinstance(content, kind):
@@ -269,7 +275,7 @@ class _Run:
         return content
 
     def _report(self, what: str) -> None:
-        self.problems.append(f"{_name(self.path, self.root)}: {what}")
+        self.problems.append(printable(f"{_name(self.path, self.root)}: {what}"))
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 
 from project.analysis.caption_pictures import caption_picture
 from project.callbacks.pictures import DrawingTime, Pictures
+from project.text import markdown
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -68,11 +69,7 @@ class CaptionSamples(Pictures):
 def _table(samples: list[_Sample]) -> str:
     """The texts as Markdown."""
     rows = [
-        f"| {number} | {_cell(sample.caption)} | {'<br>'.join(map(_cell, sample.references))} |"
+        f"| {number} | {markdown(sample.caption)} | {'<br>'.join(map(markdown, sample.references))} |"
         for number, sample in enumerate(samples)
     ]
     return "\n".join(["| image | caption | references |", "| --- | --- | --- |", *rows])
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from project.callbacks.checkpointing import SaveCheckpoints
 from project.callbacks.pictures import latest_step, summary_writer
+from project.redaction import hide_secrets
 from project.runs.undeclared import callbacks_of
 
 _TRAINER = (
@@ -33,7 +34,7 @@ class Hyperparameters(Callback):
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+        self.config = hide_secrets(config)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the options, and begins the run with all that track it elsewhere."""

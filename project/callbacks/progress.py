@@ -13,6 +13,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from project.text import print_lines
+
 ProgressStyle = Literal["auto", "bar", "lines", "none"]
 
 _SHOWN = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/cider_d")
@@ -155,7 +157,7 @@ class EpochLines(Callback):
     def _print(self, pl_module: Any) -> None:
         if self._pending:
             shown = [f"{name} {pl_module.results[name]:.4f}" for name in _SHOWN if name in pl_module.results]
-            print("  ".join([self._pending, *shown]), flush=True)  # above a bar, where there is one
+            print_lines("  ".join([self._pending, *shown]))  # above a bar, where there is one
             self._pending = None
 
 

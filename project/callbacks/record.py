@@ -8,9 +8,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.guard import stopped_by_guard
+from project.redaction import hide_secrets
 from project.runs.directory import RunDirectory
 from project.runs.records import take_record
 from project.runs.undeclared import callbacks_of, data_of
+from project.text import print_lines, printable
 
 
 class RunRecord(Callback):
@@ -23,7 +25,7 @@ class RunRecord(Callback):
 
     def __init__(self, run: RunDirectory | None, config: dict[str, Any]) -> None:
         self.run = run
-        self.config = config
+        self.config = hide_secrets(config)
         self._writes = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -43,7 +45,7 @@ class RunRecord(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lists the training files that could not be read so far."""
-        skipped = set(getattr(data_of(trainer), "skipped_images", []))
+        skipped = set(map(printable, getattr(data_of(trainer), "skipped_images", [])))
         if trainer.world_size > 1:  # each reads its share
             all_skipped: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(all_skipped, skipped)
@@ -52,7 +54,7 @@ class RunRecord(Callback):
             target = self.run.path / "skipped_images.txt"
             earlier = take_record(target, str.splitlines)  # of a resumed run, which may not have met them again
             if earlier is None:
-                print(f"skipped {len(skipped)} unreadable training images, listed in {target}")
+                print_lines(f"skipped {len(skipped)} unreadable training images, listed in {target}")
             self.run.write_text(target.name, "\n".join(sorted(skipped.union(earlier or ()))) + "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.runs.directory import RunDirectory
+from project.text import csv_table
 
 
 class WriteResults(Callback):
@@ -54,10 +53,7 @@ class WriteResults(Callback):
         self.run.write_text(f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(["true \\ predicted", *pl_module.class_names])
-            writer.writerows(
-                [name, *row] for name, row in zip(pl_module.class_names, outcome.confusion.tolist(), strict=True)
-            )
-            self.run.write_text(f"{verb}_confusion.csv", text.getvalue())
+            names = pl_module.class_names
+            rows = [[name, *row] for name, row in zip(names, outcome.confusion.tolist(), strict=True)]
+            table = csv_table([["true \\ predicted", *names], *rows])
+            self.run.write_text(f"{verb}_confusion.csv", table)

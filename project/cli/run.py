@@ -36,6 +36,7 @@ from project.data import ImageDataModule
 from project.data.base import find_inputs
 from project.errors import CheckpointError, ConfigError, RunError, UserError
 from project.metrics.direction import direction
+from project.redaction import hidden_options
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory, find_runs
 from project.runs.loggers import standing_loggers
@@ -47,6 +48,7 @@ from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_inte
 from project.runs.trackers import Tracker
 from project.runs.undeclared import callbacks_of
 from project.tasks import Task
+from project.text import print_lines
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -94,6 +96,8 @@ def _is_lightnings(error: BaseException) -> bool:
 def _run(command: Command) -> None:
     quiet_lightning()
     check_ranges(command.config)
+    if command.verb == "fit" and (hidden := next(hidden_options(command.plain_config()), None)):
+        raise ConfigError(f"{hidden}: its secret was hidden when the run kept its options; give it again")
     teachers = _train_teachers(command)
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
     seed_everything(command.config.seed, workers=True, verbose=False)
@@ -106,12 +110,7 @@ def _run(command: Command) -> None:
         trainer = _build_trainer(command, objects, run)
         if run and trainer.is_global_zero:
             _describe(command, run, objects.data)
-            print(
-                opening(objects.model, objects.data, trainer, run, command.verb),
-                f"run: {run.path}",
-                sep="\n",
-                flush=True,
-            )
+            print_lines(*opening(objects.model, objects.data, trainer, run, command.verb), f"run: {run.path}")
         start = getattr(trainer, command.verb)
         options = {"return_predictions": False} if command.verb == "predict" else {}
         trainer.ckpt_path = command.checkpoint_path  # as an argument of `start`, the task's `setup` would not know it
@@ -121,7 +120,7 @@ def _run(command: Command) -> None:
         if run and is_new:
             run.discard_if_empty()
         if run and command.verb == "fit" and (line := how_to_go_on(run)):
-            print(line, flush=True)
+            print_lines(line)
         if isinstance(stop, SIGTERMException) and trainer.is_global_zero and (error := stopped_by_guard(trainer)):
             raise error from None
         raise
@@ -310,8 +309,8 @@ def _set_length(options: dict[str, Any], objects: Namespace) -> None:
 def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
     saver = next((c for c in callbacks_of(trainer) if isinstance(c, SaveCheckpoints)), None)
     if saver and saver.best_value is not None:
-        print(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
+        print_lines(f"best {saver.monitor} {saver.best_value:.4f} at step {saver.best_step}")
     task: Any = trainer.lightning_module
     if command.verb == "fit":
         run.write_status("finished")  # also where nothing was left to train, of which Lightning says nothing
-    print(closing(task, run, command.verb), f"run: {run.path}", sep="\n", flush=True)
+    print_lines(*closing(task, run, command.verb), f"run: {run.path}")

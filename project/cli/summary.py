@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
@@ -14,8 +17,8 @@ from project.tasks import Task
 _SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
-def opening(task: Task, data: LightningDataModule, trainer: Trainer, run: RunDirectory, verb: str) -> str:
-    """What is about to run: data, network, device, and where to watch it."""
+def opening(task: Task, data: LightningDataModule, trainer: Trainer, run: RunDirectory, verb: str) -> list[str]:
+    """What is about to run: data, network, device, and where to watch it, in lines."""
     lines = {}
     if verb == "predict":
         lines["images"] = str(getattr(data, "predict", None))
@@ -23,39 +26,45 @@ def opening(task: Task, data: LightningDataModule, trainer: Trainer, run: RunDir
         lines["data"] = _data(data)
     lines |= {"network": _network(task), "device": _device(trainer)}
     if verb == "fit":
-        lines["watch"] = f"tensorboard --logdir {run.path.parent.parent}"
-    return "\n".join(f"{name}: {text}" for name, text in lines.items())
+        lines["watch"] = f"tensorboard --logdir {_quoted(run.path.parent.parent)}"
+    return [f"{name}: {text}" for name, text in lines.items()]
 
 
-def closing(task: Task, run: RunDirectory, verb: str) -> str:
-    """What a run that came to its end has left behind, and what to do next."""
+def closing(task: Task, run: RunDirectory, verb: str) -> list[str]:
+    """What a run that came to its end has left behind, and what to do next, in lines."""
     if verb == "predict":
         page = (run.path / "index.html").resolve().as_uri()
-        return f"predictions: {run.path / 'predictions.jsonl'}\ngallery: {page}"
+        return [f"predictions: {run.path / 'predictions.jsonl'}", f"gallery: {page}"]
     if verb != "fit":
         shown = {name: value for name, value in task.results.items() if "/class_accuracy/" not in name}
         width = max(map(len, shown), default=0) + 2
         table = [f"{name:{width}}{value:.4f}" for name, value in shown.items()]
-        return "\n".join([*table, f"metrics: {run.path / f'{verb}_metrics.json'}", *_next(run, "report")])
+        return [*table, f"metrics: {run.path / f'{verb}_metrics.json'}", *_next(run, "report")]
     kept = sorted(path.name for path in run.checkpoints.glob("*.ckpt"))
     checkpoints = [f"checkpoints: {run.checkpoints} ({', '.join(kept)})"] if kept else []
-    return "\n".join([*checkpoints, *(_next(run, "test", "predict", "report") if "best.ckpt" in kept else [])])
+    return [*checkpoints, *(_next(run, "test", "predict", "report") if "best.ckpt" in kept else [])]
 
 
 def how_to_go_on(run: RunDirectory) -> str:
     """How a run that was stopped is resumed; nothing where it has not got that far."""
     if not (run.checkpoints / "last.ckpt").exists():
         return ""
-    return f"to go on: python -m project fit --ckpt_path {run.path}"
+    return f"to go on: python -m project fit --ckpt_path {_quoted(run.path)}"
 
 
 def _next(run: RunDirectory, *what: str) -> list[str]:
+    path = _quoted(run.path)
     commands = {
-        "test": f"python -m project test --ckpt_path {run.path}",
-        "predict": f"python -m project predict --ckpt_path {run.path} --data.predict IMAGES",
-        "report": f"python scripts/report.py --ckpt_path {run.path}",
+        "test": f"python -m project test --ckpt_path {path}",
+        "predict": f"python -m project predict --ckpt_path {path} --data.predict IMAGES",
+        "report": f"python scripts/report.py --ckpt_path {path}",
     }
     return [f"next: {commands[each]}" for each in what]
+
+
+def _quoted(path: Path) -> str:
+    """For a shell: a directory that someone else named may hold a command."""
+    return shlex.quote(str(path))
 
 
 def _data(data: ImageDataModule) -> str:

@@ -10,6 +10,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import Progress
 
+from project.text import print_lines
+
 Item = TypeVar("Item")
 _FIRST_LINE, _EVERY = 10.0, 60.0  # seconds
 
@@ -37,5 +39,5 @@ def track(
         yield item
         done += count(item)
         if done < total and time.monotonic() >= due:
-            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
+            print_lines(f"{what}: {done:,} of {total:,}", stderr=True)
             due += _EVERY

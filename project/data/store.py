@@ -23,6 +23,7 @@ from project.data.progress import track
 from project.data.samples import Samples
 from project.errors import DataError
 from project.files import remove_abandoned, temporary_path
+from project.text import print_lines
 
 _FORMAT = 1  # of the cached files: raise it when decoding gives other pixels
 
@@ -66,7 +67,7 @@ def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool, cr
             _decode_to(cached, samples, size, skip_bad, crop)
             kept = _read(cached, (len(samples), size, size, 3))
         except OSError as error:
-            print(f"decoded images are not kept: {cache_dir} cannot be written ({error.strerror or error})")
+            print_lines(f"decoded images are not kept: {cache_dir} cannot be written ({error.strerror or error})")
     if kept is None:
         images = np.empty((len(samples), size, size, 3), np.uint8)
         return _without_bad(images, labels, _decode_into(images, samples, skip_bad, crop))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -231,7 +232,12 @@ def main() -> None:
         except (OSError, ValueError) as error:  # absent, damaged or no image
             parser.error(str(error))
         found = captioner.caption(image[None], options.beam_size)[0]
-        print(f"{path}: {found['caption']}")
+        line = f"{path}: {found['caption']}"  # names and words may be anyone's, and control a terminal
+        print(
+            re.sub(
+                "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], line
+            )
+        )
 
 
 if __name__ == "__main__":

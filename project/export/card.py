@@ -17,6 +17,8 @@ from project.export.evidence import Evidence
 from project.export.formats import NEEDS
 from project.export.parity import TOLERANCE, Difference
 from project.export.subject import Subject
+from project.redaction import hide_secrets
+from project.text import markdown, markdown_block, markdown_code
 
 CARD = "MODEL_CARD.md"
 RUNNER = "caption.py"
@@ -40,7 +42,7 @@ def write_card(
         "Model details": _details(subject, about, files, evidence, format_name),
         "Intended use": _use(about, captions),
         "Input and output": _interface(about, captions),
-        "How to run it": f"```python\n{_snippet(about, list(files), format_name)}```",
+        "How to run it": markdown_block(_snippet(about, list(files), format_name), "python"),
         "Factors": _factors(evidence),
         "Metrics": _metrics(evidence),
         "Evaluation data": _data(evidence, ("val", "test")),
@@ -51,7 +53,11 @@ def write_card(
         "Caveats": _caveats(captions),
     }
     text = "".join(f"\n## {title}\n\n{body.rstrip()}\n" for title, body in sections.items())
-    return f"# {subject.checkpoint['hyper_parameters']['backbone']}, a {named}\n{text}"
+    return f"# {markdown(subject.checkpoint['hyper_parameters']['backbone'])}, a {named}\n{text}"
+
+
+def _told(recorded: str | None) -> str:
+    return markdown(recorded) if recorded else _NOT_RECORDED
 
 
 def _knows(about: dict[str, Any]) -> str:
@@ -65,10 +71,10 @@ def _details(
 ) -> str:
     git, epoch = evidence.trained.get("git") or {}, subject.checkpoint.get("epoch")
     lines = [
-        f"- Network: {subject.checkpoint['hyper_parameters']['backbone']}, {count_parameters(subject.task):,} parameters, 32 bits",
-        f"- Training began: {evidence.trained.get('time', _NOT_RECORDED)}" + (f", commit {git['commit']}" if git else ""),
-        f"- Checkpoint: {subject.path.name}" + (f", after {epoch + 1} epochs" if epoch is not None else "") + f", sha256 {subject.sha256}",
-        *(f"- File: `{name}`, {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}"
+        f"- Network: {markdown(subject.checkpoint['hyper_parameters']['backbone'])}, {count_parameters(subject.task):,} parameters, 32 bits",
+        f"- Training began: {_told(evidence.trained.get('time'))}" + (f", commit {_told(git.get('commit'))}" if git else ""),
+        f"- Checkpoint: {markdown(subject.path.name)}" + (f", after {epoch + 1} epochs" if epoch is not None else "") + f", sha256 {subject.sha256}",
+        *(f"- File: {markdown_code(name)}, {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}"
           for name, content in files.items()),
         f"- Exported with: project {about['project_version']}, python {platform.python_version()}, {_versions(format_name)}",
         f"- Licence of the weights: {_TO_FILL}",
@@ -85,7 +91,7 @@ def _use(about: dict[str, Any], captions: bool) -> str:
     if captions:
         return ("Describing images like those it was trained on in words of its vocabulary. It describes any image, also one "
                 "that is like none of them.")  # fmt: skip
-    names = ", ".join(about["class_names"][:20])
+    names = ", ".join(map(markdown, about["class_names"][:20]))
     more = len(about["class_names"]) - 20
     return (f"Telling images like those it was trained on apart: {names}{f', and {more} more' if more > 0 else ''}. Any "
             "image gets one of these, also one that shows none of them.")  # fmt: skip
@@ -106,11 +112,11 @@ def _interface(about: dict[str, Any], captions: bool) -> str:
 
 def _snippet(about: dict[str, Any], names: list[str], format_name: str) -> str:
     if format_name == "safetensors":
-        return (f'from project.export import load_safetensors\n\ntask = load_safetensors("{names[0]}")\n'
+        return (f'from project.export import load_safetensors\n\ntask = load_safetensors({names[0]!r})\n'
                 'print(task.predict(["photo.png"]))\n')  # fmt: skip
     if about["task"] == "Captioner":
         return (f'from caption import CaptionRunner, square  # {RUNNER}, beside this card\n\n'
-                f'captioner = CaptionRunner.open("{names[0]}")\n'
+                f'captioner = CaptionRunner.open({names[0]!r})\n'
                 f'images = square("photo.png", {about["image_size"]}, {about["center_crop"]})[None]\n'
                 "print(captioner.caption(images)[0])  # beam_size=5 searches for a better one\n")  # fmt: skip
     opener = caption.open_onnx if format_name == "onnx" else caption.open_pt2
@@ -118,7 +124,7 @@ def _snippet(about: dict[str, Any], names: list[str], format_name: str) -> str:
     return (
         "import json\nimport math\n\nimport numpy as np\nfrom PIL import Image, ImageOps\n\n\n"
         + functions.replace(" -> tuple[Run, dict[str, Any]]", "")  # names that would have to be imported
-        + f'\n\nrun, about = {opener.__name__}("{names[0]}")\n'
+        + f"\n\nrun, about = {opener.__name__}({names[0]!r})\n"
         'images = square("photo.png", about["image_size"], about["center_crop"])[None]  # one or more\n'
         'for name, probability in zip(about["class_names"], run(images)[0][0]):\n    print(f"{name}: {probability:.4f}")\n'
     )
@@ -129,7 +135,11 @@ def _factors(evidence: Evidence) -> str:
         classes = {name.rpartition("/")[2]: value for name, value in metrics.items() if "/class_accuracy/" in name}
         if classes:
             worst = sorted(classes, key=lambda name: (classes[name], name))[:_WORST]
-            return "The classes with the lowest accuracy: " + ", ".join(f"{n} ({classes[n]:.4f})" for n in worst) + "."
+            return (
+                "The classes with the lowest accuracy: "
+                + ", ".join(f"{markdown(n)} ({classes[n]:.4f})" for n in worst)
+                + "."
+            )
     return "Groups of images, such as those of one class, one camera or one skin tone: not measured."
 
 
@@ -141,27 +151,27 @@ def _metrics(evidence: Evidence) -> str:
             continue
         command, metrics = evidence.measured[verb]
         rows = "\n".join(
-            f"| {name} | {value:.4f} |" for name, value in metrics.items() if "/class_accuracy/" not in name
+            f"| {markdown(name)} | {value:.4f} |" for name, value in metrics.items() if "/class_accuracy/" not in name
         )
-        parts.append(f"`{command}`\n\n| metric | value |\n| --- | --- |\n{rows}")
+        parts.append(f"{markdown_code(command)}\n\n| metric | value |\n| --- | --- |\n{rows}")
     return "\n\n".join(parts)
 
 
 def _data(evidence: Evidence, splits: tuple[str, ...]) -> str:
     data = evidence.trained.get("data") or {}
-    lines = [f"- {split}: {data[split]['samples']:,} images, fingerprint {data[split]['fingerprint']}"
+    lines = [f"- {split}: {data[split]['samples']:,} images, fingerprint {markdown(data[split]['fingerprint'])}"
              for split in splits if split in data]  # fmt: skip
     return "\n".join(lines) or f"{_NOT_RECORDED.capitalize()}."
 
 
 def _training_data(evidence: Evidence, about: dict[str, Any]) -> str:
-    return f"- Data set: {evidence.data_set or 'not recorded'}, {_knows(about)}\n{_data(evidence, ('train',))}"
+    return f"- Data set: {_told(evidence.data_set)}, {_knows(about)}\n{_data(evidence, ('train',))}"
 
 
 def _recipe(evidence: Evidence) -> str:
     if not evidence.recipe:
         return f"{_NOT_RECORDED.capitalize()}."
-    return f"```yaml\n{yaml.safe_dump(evidence.recipe, sort_keys=False)}```"
+    return markdown_block(yaml.safe_dump(hide_secrets(evidence.recipe), sort_keys=False), "yaml")
 
 
 def _parity(differences: list[Difference]) -> str:

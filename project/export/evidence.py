@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 from project.data.augmentation import Augmentation
 from project.export.subject import Subject
 from project.runs.directory import RunDirectory
+from project.yaml_files import read_json
 
 _SAME = {"student": "best"}  # the best one's student has the same weights
 
@@ -39,18 +38,18 @@ def gather(subject: Subject) -> Evidence:
     run = RunDirectory.of_checkpoint(subject.path)
     if run is None:
         return Evidence({}, {}, *_of_config(subject))
-    entries = _read(run.path / "provenance.json", [])
+    entries = _starts(run.path / "provenance.json")
     trained: dict[str, Any] = {}
     measured: dict[str, tuple[str, dict[str, float]]] = {}
     for entry in reversed(entries):
-        verb = shlex.split(entry["command"])[3]  # after `python -m project`
+        verb = entry["command"].partition("python -m project ")[2].partition(" ")[0]
         if verb == "fit":
             trained = entry
             break
         if verb in ("test", "validate") and _began(entry) > _written(run.path / f"{verb}_metrics.json"):
             continue  # it was stopped before it had found anything
-        if verb in ("test", "validate") and verb not in measured and _is_of(entry.get("checkpoint"), subject.path):
-            measured[verb] = entry["command"], _read(run.path / f"{verb}_metrics.json", {})
+        if verb in ("test", "validate") and verb not in measured and _is_of(entry, subject.path):
+            measured[verb] = entry["command"], _metrics(run.path / f"{verb}_metrics.json")
         elif verb in ("test", "validate"):
             measured.setdefault(verb, ("", {}))  # the file has another checkpoint's numbers
     found = {verb: value for verb, value in measured.items() if value[1]}
@@ -59,15 +58,43 @@ def gather(subject: Subject) -> Evidence:
 
 def _of_config(subject: Subject) -> tuple[dict[str, Any], str]:
     """The recipe, and the name of the data set's class."""
-    config = subject.checkpoint.get("config") or {}
-    return _recipe(config), ((config.get("data") or {}).get("class_path") or "").rpartition(".")[2]
+    config = _mapping(subject.checkpoint, "config")
+    return _recipe(config), str(_mapping(config, "data").get("class_path") or "").rpartition(".")[2]
 
 
-def _read(path: Path, otherwise: Any) -> Any:
+def _read(path: Path) -> Any:
     """What a file of the run says; a damaged one says nothing."""
     with suppress(OSError, ValueError):
-        return json.loads(path.read_text())
-    return otherwise
+        return read_json(path)
+    return None
+
+
+def _starts(path: Path) -> list[dict[str, Any]]:
+    """The entries of `provenance.json`; what is not as it was written is left out."""
+    entries = _read(path)
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        with suppress(TypeError, ValueError, KeyError, OverflowError):
+            datetime.fromisoformat(entry["time"]).timestamp()
+            data = {
+                split: {"samples": int(its["samples"]), "fingerprint": str(its["fingerprint"])}
+                for split, its in _mapping(entry, "data").items()
+                if split in ("train", "val", "test")
+            }
+            git = {"commit": str(_mapping(entry, "git")["commit"])} if entry.get("git") else {}
+            found.append(entry | {"command": str(entry["command"]), "data": data, "git": git})
+    return found
+
+
+def _metrics(path: Path) -> dict[str, float]:
+    content = _read(path)
+    metrics = content if isinstance(content, dict) else {}
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
+
+
+def _mapping(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    value = tree.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _began(entry: dict[str, Any]) -> float:
@@ -78,22 +105,22 @@ def _written(path: Path) -> float:
     return path.stat().st_mtime if path.is_file() else math.inf
 
 
-def _is_of(checkpoint: dict[str, Any] | None, path: Path) -> bool:
+def _is_of(entry: dict[str, Any], path: Path) -> bool:
     """Whether a command looked at this checkpoint of the run."""
-    looked_at, exported = (Path((checkpoint or {}).get("file", "")).stem, path.stem)
+    looked_at, exported = Path(str(_mapping(entry, "checkpoint").get("file", ""))).stem, path.stem
     return _SAME.get(looked_at, looked_at) == _SAME.get(exported, exported)
 
 
 def _recipe(config: dict[str, Any]) -> dict[str, Any]:
-    model, data = ((config.get(section) or {}).get("init_args", {}) for section in ("model", "data"))
-    trainer, usual = config.get("trainer") or {}, asdict(Augmentation())
-    augment = data.get("augment") or {}
+    model, data = (_mapping(_mapping(config, section), "init_args") for section in ("model", "data"))
+    trainer, usual = _mapping(config, "trainer"), asdict(Augmentation())
+    augment = _mapping(data, "augment")
     told = {
         "epochs": trainer.get("max_epochs"),
         "precision": trainer.get("precision"),
         "batch_size": data.get("batch_size"),
         "gradient_clip_val": trainer.get("gradient_clip_val"),
-        "ema_decay": (config.get("ema") or {}).get("decay"),
+        "ema_decay": _mapping(config, "ema").get("decay"),
         **{name: model.get(name) for name in ("weights", "init_from", "optimizer", "lr_scheduler", "label_smoothing")},
         "augment": {name: value for name, value in augment.items() if name != "fill" and value != usual.get(name)},
     }

@@ -9,6 +9,7 @@ from typing import Any
 from project.errors import CheckpointError
 from project.export.subject import TASKS, Subject, rebuild
 from project.tasks import Task
+from project.yaml_files import load_json
 
 
 def to_safetensors(subject: Subject, about: dict[str, Any]) -> bytes:
@@ -42,4 +43,8 @@ def load_safetensors(path: str | Path) -> Task:
         raise CheckpointError(f"{path}: not a safetensors file, or a damaged one ({error})") from None
     if facts.get("task") not in TASKS or "hyper_parameters" not in facts:
         raise CheckpointError(f"{path}: does not say what network its weights are of; write it with scripts/export.py")
-    return rebuild(facts["task"], json.loads(facts["hyper_parameters"]), weights)
+    try:
+        options = load_json(facts["hyper_parameters"])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: hyper_parameters: {error}") from None
+    return rebuild(facts["task"], options, weights)

@@ -17,9 +17,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.errors import CheckpointError, RunError
 from project.files import remove_leftovers, temporary_path, write_text
+from project.redaction import hide_in_yaml, hide_secrets
 from project.runs.locks import PATIENCE, Lock
 from project.runs.precision import fastest_precision
 from project.runs.records import MEBIBYTE, DamagedFileError, free_path, read_record, set_aside, take_record
+from project.text import print_lines
 from project.yaml_files import load_json, load_yaml
 
 CONFIG = "config.yaml"
@@ -157,7 +159,7 @@ class RunDirectory:
         self._hold()
         for name, text in self._texts.items():
             write_text(self.path / name, text)
-        print(f"{earlier}: was removed or renamed; the run goes on in {self.path}", flush=True)
+        print_lines(f"{earlier}: was removed or renamed; the run goes on in {self.path}")
         return True
 
     def write_text(self, name: str, text: str) -> None:
@@ -198,7 +200,8 @@ class RunDirectory:
         return config
 
     def write_config(self, text: str) -> None:
-        """Keeps the configuration; an earlier, different one stays beside it as `config.before_resume_N.yaml`."""
+        """Keeps the configuration, without secrets; an earlier, different one stays beside it as `config.before_resume_N.yaml`."""
+        text = hide_in_yaml(text)
         earlier = take_record(self.path / CONFIG, _config_text, _LARGEST_CONFIG)
         if earlier not in (None, text):
             write_text(free_path(self.path, "config.before_resume_{}.yaml"), earlier)  # before it is replaced
@@ -295,13 +298,13 @@ def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
     a job may be queued again on another machine, and goes on in the checkpoint's precision.
     """
     try:
-        kept = run.read_config()
+        kept = hide_secrets(run.read_config())
     except RunError as error:
         rank_zero_info(f"{error}; whether it is a run of this configuration is unknown, and it is left alone")
         return False
     if not isinstance(kept.get("trainer", {}), dict):
         return False
-    config = _known(config, kept)
+    config = _known(hide_secrets(config), kept)
     for name, section in config.items():
         if isinstance(section, dict) and isinstance(kept[name], dict):
             config[name] = section = _known(section, kept[name])

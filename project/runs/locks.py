@@ -16,6 +16,7 @@ from types import TracebackType
 from project.errors import RunError
 from project.files import open_regular
 from project.runs.records import set_aside
+from project.text import print_lines
 
 PATIENCE = 5.0
 """Seconds before a lock counts as held: a large process that was killed takes some to disappear."""
@@ -45,7 +46,7 @@ class Lock:
             if time.monotonic() >= deadline:
                 raise RunError(busy.format(_holder(path)))
             if patience == math.inf and not waiting:
-                print(f"{path.parent}: waiting for {_holder(path)}", flush=True)
+                print_lines(f"{path.parent}: waiting for {_holder(path)}")
                 waiting = True
             time.sleep(0.1)
         self._descriptor: int | None = descriptor

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 
+from project.text import printable
+
 _WARNINGS = {
     # evaluation runs without the callbacks that save checkpoints, on purpose
     "Be aware that when using `ckpt_path`": UserWarning,
@@ -37,4 +39,6 @@ def quiet_lightning() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
+    # it may hold names of strangers; Lightning's own have several lines
+    record.msg, record.args = "\n".join(map(printable, record.getMessage().split("\n"))), ()
     return not any(part in record.getMessage() for part in _MESSAGES)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from project.redaction import hide_in_arguments
 from project.runs.directory import RunDirectory
 from project.runs.records import take_record
 from project.yaml_files import load_json
@@ -36,7 +37,7 @@ def collect_provenance(
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m project " + shlex.join(command),
+        "command": "python -m project " + shlex.join(hide_in_arguments(command)),
         "checkpoint": checkpoint,
         "git": _git_state(),
         "python": platform.python_version(),

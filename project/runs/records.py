@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from project.files import open_regular
+from project.text import print_lines
 
 Content = TypeVar("Content")
 
@@ -49,8 +50,7 @@ def read_record(path: Path, parse: Callable[[str], Content], largest: int = 64 *
     except DamagedFileError:
         raise
     except (ValueError, TypeError, LookupError, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        raise DamagedFileError(ascii(reason[:100])[1:-1]) from None  # it may quote the file
+        raise DamagedFileError(" ".join(str(error).split())[:100]) from None  # it may quote the file
 
 
 def take_record(path: Path, parse: Callable[[str], Content], largest: int = 64 * MEBIBYTE) -> Content | None:
@@ -70,7 +70,7 @@ def set_aside(path: Path, reason: str) -> None:
     """Renames what is in the place of a file, and prints so."""
     other = free_path(path.parent, f"{path.name}.damaged_{{}}", start=1)
     path.rename(other)
-    print(f"{path}: damaged ({reason}); set aside as {other.name}", flush=True)
+    print_lines(f"{path}: damaged ({reason}); set aside as {other.name}")
 
 
 def free_path(directory: Path, pattern: str, start: int = 0) -> Path:

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.errors import ConfigError
+from project.redaction import hide_secrets
 from project.runs.directory import RunDirectory
 from project.runs.records import take_record
 
@@ -180,4 +181,4 @@ def _explaining(where: str) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in ("mlflow", "wandb", "sqlalchemy"):
             raise
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ConfigError(f"trainer.logger: {where}: {said}") from None
+        raise ConfigError(f"trainer.logger: {hide_secrets(where)}: {hide_secrets(said)}") from None

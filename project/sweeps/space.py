@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -29,7 +28,7 @@ from optuna.distributions import (
 from optuna.pruners import BasePruner, MedianPruner
 
 from project.errors import ConfigError, did_you_mean
-from project.files import read_text
+from project.yaml_files import read_yaml
 
 _OWN = ("config", "name", "seed", "ckpt_path", "trainer.default_root_dir", "checkpoint.monitor", "checkpoint.mode")
 _RANGE = ("low", "high", "log", "step")
@@ -94,11 +93,11 @@ def _short(name: str) -> str:
 
 def _read(path: str | Path, where: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(read_text(path))
+        content = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{where}: needs options such as model.optimizer.lr: {{low: 0.01, high: 1.0}}")
     return {str(name): value for name, value in content.items()}

@@ -19,6 +19,7 @@ from project.runs.program import program
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS
 from project.sweeps.space import as_arguments
 from project.sweeps.study import Sweep, Turn, validations
+from project.text import print_lines
 
 _ROOT = Path(__file__).parents[2]
 _MISTAKES = 3  # as many in a row that the user can mend are not the options' doing
@@ -175,7 +176,7 @@ class Work:
             line = _last_line(sweep.folder / turn.folder / OUTPUT)
             sweep.fail(turn, line)
             said = f"failed with status {status}: {line}"
-        print(f"{turn.folder}: {said}  {describe(turn.trial.params)}", flush=True)
+        print_lines(f"{turn.folder}: {said}  {describe(turn.trial.params)}")
         return said
 
     def _give_back(self) -> None:

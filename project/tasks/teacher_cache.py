@@ -23,6 +23,7 @@ from project.data.batch import Batch
 from project.data.store import file_state
 from project.losses.distillation import DistillationLosses, Outputs
 from project.tasks.teacher import Teacher
+from project.text import print_lines
 
 
 class _Pending(NamedTuple):
@@ -108,7 +109,7 @@ class TeacherCache:
                 self.file.add(cells, answers.numpy())
             except OSError as error:
                 self.full = error.strerror or str(error)
-                print(f"teacher cache: no more answers are kept ({self.full})")
+                print_lines(f"teacher cache: no more answers are kept ({self.full})")
 
 
 def _to_device(values: np.ndarray, device: torch.device) -> Tensor:

@@ -86,7 +86,9 @@ def measure_beam_memory() -> list[Row]:
     for steps in (10, 20, 40, 80):
         code = f"from benchmarks.decoding import print_beam_memory; print_beam_memory({steps})"
         environment = os.environ | {"PYTHONPATH": f"{_ROOT}:{_ROOT / 'scripts'}"}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8", env=environment)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8", env=environment
+        )
         rows.append({"words": steps, "MiB": round(json.loads(done.stdout))})
     return rows
 

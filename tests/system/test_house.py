@@ -24,7 +24,7 @@ FORBIDDEN = {
     "sweeps": {"cli", "callbacks", "tasks", "export"},
     "errors": ROOMS | {"errors", "files"},
     "files": ROOMS | {"errors", "files"},
-    "yaml_files": ROOMS,
+    **dict.fromkeys(("redaction", "text", "yaml_files"), ROOMS),
 }
 LIBRARIES = {
     "models": {"torch", "torchvision", "timm"},  # timm where it is installed
@@ -34,6 +34,8 @@ LIBRARIES = {
     "metrics": {"torch", "torchmetrics", "numpy", "pycocoevalcap"},  # the last where it is installed
     "errors": set(),
     "files": set(),
+    "redaction": {"yaml"},
+    "text": set(),
     "yaml_files": {"yaml"},
 }
 

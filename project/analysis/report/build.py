@@ -24,6 +24,7 @@ from project.analysis.report.subject import Subject
 from project.data.images import open_rgb
 from project.errors import ConfigError, RunError, did_you_mean
 from project.files import write_text
+from project.redaction import hide_secrets
 
 SCHEMA = 1
 _Maker = Callable[[Subject], Section]
@@ -108,8 +109,8 @@ def facts_of(subject: Subject, checkpoint: dict[str, Any], provenance: dict[str,
             "step": checkpoint["global_step"],
             "image_size": task.image_size,
             **size,
-            "options": yaml.safe_dump(facts, sort_keys=False),
-            "config": yaml.safe_dump(_shortened(checkpoint.get("config") or {}), sort_keys=False),
+            "options": yaml.safe_dump(hide_secrets(facts), sort_keys=False),
+            "config": yaml.safe_dump(hide_secrets(_shortened(checkpoint.get("config") or {})), sort_keys=False),
         },
         "split": subject.split,
         "samples": subject.num_samples,

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from project.errors import DataError
+from project.files import open_regular
+from project.yaml_files import load_json as parse_json
 
 _KINDS = {str: "text", int: "a whole number", list: "a list", dict: "an object", type(None): "null", float: "a number",
           bool: "true or false"}  # fmt: skip
@@ -96,13 +98,14 @@ def load_json(option: str, file: str) -> tuple[str, Any]:
     path = Path(file).expanduser()
     where = f"{option}: {path}"
     try:
-        content = json.loads(path.read_bytes())
+        with open_regular(path) as opened:
+            content = parse_json(opened.read())
     except FileNotFoundError:
         raise DataError(f"{where}: there is no such file") from None
     except OSError as error:
         raise DataError(f"{where}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:  # not JSON, or no text at all
-        raise DataError(f"{where}: is not JSON ({error}); give the annotation file itself") from None
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; give the annotation file itself") from None
     return where, content
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from project.data.progress import track
 from project.data.store import num_cpus
 from project.files import atomic_write
+from project.text import print_lines
 
 _FORMAT = 1  # of the cached pixels: raise it when rendering gives others
 
@@ -60,7 +61,7 @@ def rendered(sequences: list[str], size: int, cache_dir: Path) -> np.ndarray:
         try:
             _write(cached, images)
         except OSError as error:
-            print(f"rendered drawings are not kept: {cache_dir} cannot be written ({error.strerror or error})")
+            print_lines(f"rendered drawings are not kept: {cache_dir} cannot be written ({error.strerror or error})")
     return images
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from project.data.captions.paths import check_files, inside
 from project.data.captions.samples import CaptionedSamples
 from project.data.samples import Split, stratified_split
 from project.errors import ConfigError, DataError, did_you_mean
+from project.files import open_regular
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -77,7 +79,7 @@ class CaptionTable(CaptionDataModule):
         """Each row by the names of its columns, and where it is."""
         where = f"data.table: {self.table}"
         try:
-            with open(self.table, encoding="utf-8-sig", newline="") as file:
+            with TextIOWrapper(open_regular(self.table), encoding="utf-8-sig", newline="") as file:
                 delimiter = _DELIMITERS[self.table.suffix.lower()]
                 rows = csv.reader(file, delimiter=delimiter, strict=True)
                 header = [name.strip().lower() for name in next(rows, [])]
