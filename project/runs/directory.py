@@ -114,24 +114,30 @@ class RunDirectory:
             raise _unwritable(self.path, error.strerror) from None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Inside it no other process trains here, and `check_present` notices when the directory is removed or renamed.
+    def held(self, alone: bool) -> Iterator[None]:
+        """Inside it `check_present` notices when the directory is removed or renamed.
+
+        Args:
+            alone: whether no other process may train here meanwhile.
 
         Raises:
-            RunError: another process trains here.
+            RunError: another process trains here, or the directory cannot be written.
         """
         try:
-            self._hold()
+            self._hold(alone)
             yield
         finally:
             self._release()
 
-    def _hold(self) -> None:
-        if os.name == "posix":  # an open directory, whose number no other one can get
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-        self._lock = Lock(
-            self.path / ".lock", f"ckpt_path: {self.path}: is being trained by {{}}; wait for it, or start a new run"
-        )
+    def _hold(self, alone: bool) -> None:
+        try:
+            if os.name == "posix":  # an open directory, whose number no other one can get
+                self._descriptor = os.open(self.path, os.O_RDONLY)
+            if alone:
+                busy = f"ckpt_path: {self.path}: is being trained by {{}}; wait for it, or start a new run"
+                self._lock = Lock(self.path / ".lock", busy)
+        except OSError as error:
+            raise _unwritable(self.path, error.strerror) from None
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -153,10 +159,10 @@ class RunDirectory:
         with suppress(OSError):
             if os.path.samestat(os.fstat(self._descriptor), os.stat(self.path)):
                 return False
-        earlier = self.path
+        earlier, alone = self.path, self._lock is not None
         self._release()
         self.path = RunDirectory.create(earlier.parent.parent, earlier.parent.name).path
-        self._hold()
+        self._hold(alone)
         for name, text in self._texts.items():
             write_text(self.path / name, text)
         print_lines(f"{earlier}: was removed or renamed; the run goes on in {self.path}")

@@ -37,6 +37,7 @@ class Lock:
 
     Raises:
         RunError: another process holds it.
+        OSError: it cannot be written.
     """
 
     def __init__(self, path: Path, busy: str, patience: float = PATIENCE) -> None:
@@ -93,10 +94,7 @@ def _try_lock(path: Path) -> int | None:
     """The descriptor of the locked file; None where another process holds it."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         set_aside(path, "not a regular file")
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError as error:
-        raise RunError(f"{path}: cannot be locked ({error.strerror}); it belongs to another user") from None
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if _flock(descriptor) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
             return descriptor

@@ -49,7 +49,9 @@ def read_record(path: Path, parse: Callable[[str], Content], largest: int = 64 *
         raise DamagedFileError("not UTF-8") from None
     except DamagedFileError:
         raise
-    except (ValueError, TypeError, LookupError, csv.Error) as error:
+    except (TypeError, LookupError):
+        raise DamagedFileError("other content") from None
+    except (ValueError, csv.Error) as error:
         raise DamagedFileError(" ".join(str(error).split())[:100]) from None  # it may quote the file
 
 

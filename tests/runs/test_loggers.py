@@ -24,7 +24,7 @@ def log(logger, steps) -> None:
 
 
 def test_one_row_a_step_with_the_union_of_columns(tmp_path):
-    logger = MetricsCSV(tmp_path)
+    logger = MetricsCSV(RunDirectory(tmp_path))
     logger.log_metrics({"epoch": 0, "train/loss": 0.1}, 9)
     logger.log_metrics({"epoch": 0, "val/loss": 1 / 3}, 9)
     logger.log_metrics({"epoch": 1, "val/accuracy, top": 2}, 19)
@@ -36,7 +36,7 @@ def test_one_row_a_step_with_the_union_of_columns(tmp_path):
 
 
 def test_numbers_are_written_in_full_precision(tmp_path):
-    logger = MetricsCSV(tmp_path)
+    logger = MetricsCSV(RunDirectory(tmp_path))
     value = 0.1234567890123456789
     logger.log_metrics({"epoch": 0, "m": value, "nan": float("nan")}, 0)
     logger.finalize("success")
@@ -46,13 +46,13 @@ def test_numbers_are_written_in_full_precision(tmp_path):
 
 @pytest.mark.parametrize("resumed_at", [0, 1, 5, 8, 20])
 def test_resuming_keeps_earlier_rows_and_drops_later_ones(tmp_path, resumed_at):
-    first = MetricsCSV(tmp_path)
+    first = MetricsCSV(RunDirectory(tmp_path))
     log(first, range(8))
     first.finalize("failed")
-    second = MetricsCSV(tmp_path, resumed_at)
+    second = MetricsCSV(RunDirectory(tmp_path), resumed_at)
     log(second, range(resumed_at, 12))
     second.finalize("success")
-    whole = MetricsCSV(tmp_path / "whole")
+    whole = MetricsCSV(RunDirectory(tmp_path / "whole"))
     (tmp_path / "whole").mkdir()
     log(whole, [*range(min(8, resumed_at)), *range(resumed_at, 12)])
     whole.finalize("success")
@@ -61,18 +61,18 @@ def test_resuming_keeps_earlier_rows_and_drops_later_ones(tmp_path, resumed_at):
 
 
 def test_a_resumed_run_without_new_rows_keeps_the_old_ones(tmp_path):
-    first = MetricsCSV(tmp_path)
+    first = MetricsCSV(RunDirectory(tmp_path))
     log(first, range(4))
     first.finalize("success")
-    MetricsCSV(tmp_path, 4).finalize("success")
+    MetricsCSV(RunDirectory(tmp_path), 4).finalize("success")
     assert len(rows(tmp_path)) == 4
 
 
 def test_a_column_that_comes_only_after_resuming_is_added(tmp_path):
-    first = MetricsCSV(tmp_path)
+    first = MetricsCSV(RunDirectory(tmp_path))
     log(first, range(2))
     first.save()
-    second = MetricsCSV(tmp_path, 2)
+    second = MetricsCSV(RunDirectory(tmp_path), 2)
     second.log_metrics({"epoch": 0, "val/new": 1.5}, 2)
     second.save()
     assert [row["val/new"] for row in rows(tmp_path)] == ["", "", "1.5"]
@@ -80,12 +80,12 @@ def test_a_column_that_comes_only_after_resuming_is_added(tmp_path):
 
 
 def test_nothing_logged_writes_no_file(tmp_path):
-    MetricsCSV(tmp_path).finalize("failed")
+    MetricsCSV(RunDirectory(tmp_path)).finalize("failed")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_earlier_file(tmp_path, small_files_only):
-    logger = MetricsCSV(tmp_path)
+    logger = MetricsCSV(RunDirectory(tmp_path))
     log(logger, range(3))
     logger.save()
     before = (tmp_path / "metrics.csv").read_bytes()
@@ -108,7 +108,7 @@ def test_the_standing_loggers_write_into_the_run(tmp_path):
 
 
 def test_costs_are_shown_and_not_kept(tmp_path):
-    table = MetricsCSV(tmp_path)
+    table = MetricsCSV(RunDirectory(tmp_path))
     other = TensorBoardLogger(str(tmp_path / "t"), name="", version="")
     record_costs(SimpleNamespace(loggers=[table, other], current_epoch=2), {"speed/waiting": 0.25}, 7)
     for logger in (table, other):

@@ -58,9 +58,10 @@ def test_without_a_checkout_or_without_git_there_is_no_commit(monkeypatch, tmp_p
 
 def test_every_start_adds_an_entry(tmp_path):
     run = RunDirectory.create(tmp_path, "r")
-    for number in range(3):
-        append_provenance(run, {"number": number})
-    assert json.loads((run.path / "provenance.json").read_text()) == [{"number": number} for number in range(3)]
+    entries = [{"number": number, "time": "2026-01-01T00:00:00+00:00", "command": "fit"} for number in range(3)]
+    for entry in entries:
+        append_provenance(run, entry)
+    assert json.loads((run.path / "provenance.json").read_text()) == entries
     assert sorted(path.name for path in run.path.iterdir()) == ["checkpoints", "provenance.json"]
 
 
