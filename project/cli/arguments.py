@@ -53,7 +53,7 @@ class Arguments:
         # a configuration file never wins over an option, wherever it stands; one of comments alone says nothing
         # by their text: jsonargparse would read a file in the locale's encoding
         said = [text for text, content in zip(texts, self.configs, strict=True) if content]
-        self.ordered = [f"--config={text}" for text in said] + rest
+        self.ordered = [f"--config={_in_ascii(text)}" for text in said] + rest
 
     def last(self, name: str) -> Any:
         """The value of an option: the last one given, or else that of the last file which has it."""
@@ -98,6 +98,11 @@ def _read_text(name: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise ConfigError(f"config: {name}: cannot be read ({reason})") from None
+
+
+def _in_ascii(text: str) -> str:
+    """The same configuration; jsonargparse asks whether there is a file of that name, which some locales cannot spell."""
+    return text if text.isascii() else yaml.serialize(yaml.compose(text, yaml.SafeLoader))
 
 
 def _parse_config(name: str, text: str) -> dict[str, Any]:

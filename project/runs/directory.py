@@ -40,9 +40,11 @@ class RunDirectory:
 
     Attributes:
         path: the directory; another one after `check_present` has found it removed or renamed.
+        moves: how often that was so; a new one may have the earlier path.
     """
 
     path: Path
+    moves: int = field(default=0, init=False, repr=False, compare=False)
     _lock: Lock | None = field(default=None, init=False, repr=False, compare=False)
     _descriptor: int | None = field(default=None, init=False, repr=False, compare=False)
     _texts: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -162,6 +164,7 @@ class RunDirectory:
         earlier, alone = self.path, self._lock is not None
         self._release()
         self.path = RunDirectory.create(earlier.parent.parent, earlier.parent.name).path
+        self.moves += 1
         self._hold(alone)
         for name, text in self._texts.items():
             write_text(self.path / name, text)

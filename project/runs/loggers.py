@@ -123,6 +123,7 @@ class Events(TensorBoardLogger):
             purge_step=resume_step or None,
         )
         self.run = run
+        self._moves = 0
 
     @property
     def log_dir(self) -> str:
@@ -133,12 +134,13 @@ class Events(TensorBoardLogger):
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
         """The writer; another one where the run goes on in another directory."""
-        if self._experiment is not None and self._experiment.log_dir != self.log_dir:
+        if self._experiment is not None and self._moves != self.run.moves:
             self._experiment.close()
             self._experiment = None
         if self._experiment is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            self._moves = self.run.moves
             self._experiment = SummaryWriter(self.log_dir, **self._kwargs)
             _keep_open(self._experiment)
         return self._experiment
