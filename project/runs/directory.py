@@ -311,7 +311,8 @@ def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
     except RunError as error:
         rank_zero_info(f"{error}; whether it is a run of this configuration is unknown, and it is left alone")
         return False
-    if not isinstance(kept.get("trainer", {}), dict):
+    lost = {"model", "data", "trainer"} & config.keys() - kept.keys()  # it was cut off
+    if lost or not isinstance(kept.get("trainer", {}), dict):
         return False
     config = _known(hide_secrets(config), kept)
     for name, section in config.items():

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from project.errors import RunError
 from project.runs.directory import RunDirectory
 from project.sweeps.space import Space
-from project.sweeps.study import best_value
+from project.sweeps.study import best_value, validations
 
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
@@ -183,6 +183,14 @@ def test_the_value_is_that_of_the_best_checkpoint_as_training_has_it(trained):
     (trained / "checkpoints" / "best.ckpt").unlink()
     assert best_value(RunDirectory(trained)) is None
     assert best_value(None) is None
+
+
+def test_validations_of_damaged_metrics_are_none(tmp_path):
+    run = RunDirectory.create(tmp_path, "r")
+    (run.path / "metrics.csv").write_text("epoch,step,val/m\n0,0,0.5\n0,1,\n0,2,0.25\n")
+    assert validations(run, "val/m") == [0.5, 0.25]
+    (run.path / "metrics.csv").write_text("epoch,step,val/m\n0,0,x\n")
+    assert validations(run, "val/m") == validations(None, "val/m") == []
 
 
 def test_a_trial_without_a_best_checkpoint_has_failed(new_sweep):
