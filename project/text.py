@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 # name in another order; surrogates, as in file names that are not UTF-8, cannot be written
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MARKDOWN = str.maketrans(
-    {**{mark: f"\\{mark}" for mark in "\\`*_{}[]()#!|"}, "&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;"}
+    {mark: f"\\{mark}" for mark in "\\`*_{}[]()#!"} | {mark: f"&#{ord(mark)};" for mark in "&<>|~"}
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -49,12 +49,16 @@ def markdown_block(text: str, language: str) -> str:
 
 
 def csv_table(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV; a text that a spreadsheet would take for a formula gets a leading apostrophe, and numbers do not."""
+    """Rows as CSV: a text is one line, and has a leading apostrophe where a spreadsheet would take it for a formula."""
     table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows(
-        [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row] for row in rows
-    )
+    csv.writer(table, lineterminator="\n").writerows([_cell(each) for each in row] for row in rows)
     return table.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return f"'{printable(value)}" if value.startswith(_FORMULA) else printable(value)
 
 
 def _escape(character: str) -> str:

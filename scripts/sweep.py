@@ -21,6 +21,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from project.errors import ConfigError, RunError, one_line_for_mistakes
+from project.redaction import hide_in_arguments
+from project.text import print_lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.trials < 1 or options.jobs < 1:
         parser.error("--trials and --jobs: must be 1 or more")
     with one_line_for_mistakes():
-        _sweep(options, rest, "python scripts/sweep.py " + shlex.join(arguments))
+        _sweep(options, rest, "python scripts/sweep.py " + shlex.join(hide_in_arguments(arguments)))
 
 
 def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> None:
@@ -65,20 +67,20 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
     monitor, mode = monitored(config.checkpoint, task)
     folder = Path(command.root, f"sweep-{command.name}")
     sweep = Sweep(folder, options.study, space, monitor, mode, config.seed, command.plain_config())
-    print(f"sweep: {folder}\nstudy: {sweep.file}, {sweep.finished()} of {options.trials} trials finished", flush=True)
+    print_lines(f"sweep: {folder}", f"study: {sweep.file}, {sweep.finished()} of {options.trials} trials finished")
     with stop_requests() as stop:
         Work(sweep, rest).run(options.trials, options.jobs, stop)
         page = write_page(sweep, monitor, mode, command_line) if sweep.finished() else None
     if stop.status is not None:
         raise SystemExit(stop.status)
     table = trials_table(sweep)
-    print(printed(table, monitor, importances(sweep)))
+    print_lines(*printed(table, monitor, importances(sweep)).split("\n"))
     if table["state"].iloc[0] == "complete":
         best = sweep.run_of(table["folder"].iloc[0])
         assert best is not None
-        print(f"next: python -m project test --ckpt_path {best.path}")
+        print_lines(f"next: python -m project test --ckpt_path {shlex.quote(str(best.path))}")
     if page:
-        print(f"page: {page.resolve().as_uri()}", flush=True)
+        print_lines(f"page: {page.resolve().as_uri()}")
     if (table["state"] == "fail").all():
         reason = table["reason"].iloc[-1].removeprefix("error: ")
         raise RunError(f"all {len(table)} trials failed; the last: {reason}")

@@ -9,6 +9,7 @@ import pytest
 
 from project import errors
 from project.errors import UserError, did_you_mean, one_line
+from tests.hostile import HOSTILE_NAMES, UNPRINTABLE
 
 KINDS = [errors.UserError, errors.ConfigError, errors.DataError, errors.CheckpointError, errors.RunError]
 
@@ -59,3 +60,13 @@ def test_a_message_becomes_one_line_that_ends_with_how_to_mend_it():
     assert len(line) < 2100
     assert line.startswith("data: xxx")
     assert line.endswith("xxx; choose a shorter name")
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_one_line_hostile_name_has_no_control_characters(name, capsys):
+    line = one_line(UserError(f"data.root: {name}: is no image; remove it"))
+    assert not UNPRINTABLE.search(line)
+    assert line.endswith(": is no image; remove it")
+    with pytest.raises(SystemExit), errors.one_line_for_mistakes():
+        raise UserError(f"data.root: {name}")
+    assert len(capsys.readouterr().err.splitlines()) == 1

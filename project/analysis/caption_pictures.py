@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from project.text import printable
+
 _SIDE, _MARGIN, _LINE, _COLUMNS = 224, 8, 15, 36
 _SMALL, _ROWS, _WORDS_A_ROW = 72, 3, 3
 _SAID, _REFERENCE = (20, 24, 32), (104, 112, 126)
@@ -40,7 +42,7 @@ def caption_picture(
         ((caption or "(nothing)", _SAID), (references[0] if references else "", _REFERENCE))
     ):
         for number, line in enumerate(textwrap.wrap(text, _COLUMNS, max_lines=2, placeholder=" …")):
-            draw.text((_MARGIN, _SIDE + 2 * _MARGIN + (2 * part + number) * _LINE), line, colour, font)
+            draw.text((_MARGIN, _SIDE + 2 * _MARGIN + (2 * part + number) * _LINE), printable(line), colour, font)
     small, font = np.asarray(_enlarged(image, _SMALL), dtype=np.float32), ImageFont.load_default(10)
     shown = () if maps is None else maps[: _ROWS * _WORDS_A_ROW]
     for number, (looked, word) in enumerate(zip(shown, words, strict=False)):
@@ -52,7 +54,7 @@ def caption_picture(
         seen = small * (_DIM + (1 - _DIM) * light[..., None])
         page.paste(Image.fromarray(seen.astype(np.uint8)), place)
         name = word if len(word) <= 13 else f"{word[:12]}…"
-        draw.text((place[0], place[1] + _SMALL), name, _SAID, font)
+        draw.text((place[0], place[1] + _SMALL), printable(name), _SAID, font)
     return np.asarray(page)
 
 

@@ -116,7 +116,8 @@ class Runs:
 
     def __repr__(self) -> str:
         table = self._overview().to_string(index=False) if len(self) else ""
-        return "\n".join(map(printable, [self._summary(), *table.splitlines(), *self.problems]))
+        text = "\n".join(filter(None, [self._summary(), table, *self.problems]))
+        return "\n".join(map(printable, text.split("\n")))
 
     def _repr_html_(self) -> str:
         problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.problems)

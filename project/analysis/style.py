@@ -14,6 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
+from matplotlib.text import Text
+
+from project.text import printable
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe and Ito 2008, "Color Universal Design", in an order that stays apart in grey."""
@@ -79,6 +82,7 @@ def to_pixels(figure: Figure) -> np.ndarray:
     with matplotlib.rc_context(_STYLE):
         canvas = figure.canvas
         assert isinstance(canvas, FigureCanvasAgg), "of `new_figure`"
+        _make_printable(figure)
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
@@ -87,5 +91,13 @@ def to_png(figure: Figure, dpi: int = 110) -> bytes:
     """The same as a PNG file of so many pixels an inch."""
     file = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
+        _make_printable(figure)
         figure.savefig(file, format="png", dpi=dpi)
     return file.getvalue()
+
+
+def _make_printable(figure: Figure) -> None:
+    """Matplotlib cannot draw surrogates, which are in file names that are not UTF-8, and in JSON that was cut."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))

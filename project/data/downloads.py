@@ -54,9 +54,9 @@ class DownloadedImages(ImageDataModule, ABC):
         try:
             with _one_at_a_time(Path(self.root)):
                 return {"train": self.read(train=True), "test": self.read(train=False)}
-        # URLError is an OSError; a wrong checksum is a RuntimeError, and a file that is empty a ValueError
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
+        # URLError is an OSError; a wrong checksum is a RuntimeError, and an unpacked file of other bytes any of the rest
+        except (OSError, RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
+            reason = " ".join(str(error).split()) or "a file is damaged"
             raise DataError(f"data.root: {self.title} cannot be downloaded to {self.root}: {reason}; put "
                             f"{self.files} there by hand and try again") from None  # fmt: skip
 

@@ -12,6 +12,7 @@ from project.data.base import ImageDataModule
 from project.data.images import find_images
 from project.data.samples import Samples, Split, stratified_split
 from project.errors import ConfigError, DataError, did_you_mean
+from project.text import printable
 
 _FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -43,8 +44,8 @@ class ImageFolder(ImageDataModule):
 
     @cached_property
     def class_names(self) -> list[str]:
-        """The names of the class folders of the training split."""
-        return self._classes(self._folders.get("train", self.root))
+        """The names of the class folders of the training split, of which control characters become escapes."""
+        return list(map(printable, self._classes(self._folders.get("train", self.root))))
 
     @cached_property
     def _folders(self) -> dict[Split, Path]:
@@ -71,8 +72,9 @@ class ImageFolder(ImageDataModule):
 
     def _scan(self, folder: Path, split: Split) -> Samples:
         classes = self._classes(folder)
-        for name in set(classes) ^ set(self.class_names):
-            where, known = (folder, self.class_names) if name in classes else (self._folders["train"], classes)
+        names = list(map(printable, classes))
+        for name in set(names) ^ set(self.class_names):
+            where, known = (folder, self.class_names) if name in names else (self._folders["train"], names)
             raise DataError(f"data.root: {where} has a class '{name}' that {split} and train do not share; "
                             f"{did_you_mean(name, known)}")  # fmt: skip
         images: list[Path] = []

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.runs.directory import RunDirectory
 from project.runs.records import read_record, take_record
+from project.text import printable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -59,6 +60,7 @@ class MetricsCSV(Logger):
         """Adds to the row of `step`."""
         row = self._rows.setdefault(step or 0, {"step": str(step or 0)})
         for name, value in metrics.items():
+            name = printable(name)  # the csv module leaves a carriage return unquoted
             if name not in self._columns:
                 self._columns.append(name)
             row[name] = str(int(value)) if name == "epoch" else repr(float(value))

@@ -7,6 +7,7 @@ import hashlib
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -38,7 +39,7 @@ def trials_table(sweep: Sweep) -> pd.DataFrame:
             "value": trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
             "validations": len(trial.intermediate_values),
             "seconds": _seconds(sweep, folder, trial),
-            "reason": trial.user_attrs.get("reason", ""),
+            "reason": str(trial.user_attrs.get("reason", "")),
             **trial.params,
         })  # fmt: skip
     names = ["trial", "folder", "state", "value", "validations", "seconds", "reason", *sweep.space.distributions]
@@ -112,6 +113,7 @@ def write_page(sweep: Sweep, monitor: str, mode: str, command: str) -> Path:
         rows=table.to_dict("records"),
         pictures=_pictures(sweep, table, shares, monitor, mode),
         command=command,
+        quote=lambda path: quote(str(path)),
         shown=_shown,
     )
     path = sweep.folder / "index.html"

@@ -53,6 +53,13 @@ class Space:
         yield first
         yield from (first | {name: value} for name, values in ends.items() for value in values[1:])
 
+    def contains(self, name: str, value: Any) -> bool:
+        """Whether an option of this name may have the value."""
+        distribution = self.distributions.get(name)
+        if isinstance(distribution, CategoricalDistribution):
+            return value in distribution.choices
+        return distribution is not None and type(value) in (int, float) and distribution._contains(value)
+
     def plain(self) -> dict[str, str]:
         """Two spaces that choose from the same say the same."""
         return {name: distribution_to_json(distribution) for name, distribution in self.distributions.items()}

@@ -3,12 +3,18 @@
 It is an Optuna study in one SQLite file, and several processes may work on it. Each trial has a folder with a lock, which
 its process and that process's training hold as long as one of them lives: the system lets go of it however they end, so
 what a killed process left behind is found at once.
+
+A sweep's directory may be shared, so what the study says is data: directories' names, options and values are checked, and
+a link that leads out of the directory is refused.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,12 +28,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from project.errors import RunError
+from project.redaction import hide_secrets
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory, find_runs
 from project.runs.loggers import read_metrics
 from project.runs.records import DamagedFileError
 from project.sweeps.space import Space
 
+_FOLDER = re.compile(r"trial_\d{3,9}")
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # the end of a journal that names a file, which SQLite deletes
 _PATIENCE = 60.0  # seconds for which one process waits while another writes
 
 
@@ -78,10 +87,12 @@ class Sweep:
         self.folder, self.space, self.monitor, self.seed = folder, space, monitor, seed
         self.file = study or folder / "study.db"
         self._mine: dict[int, Turn] = {}
-        shared = json.loads(json.dumps({"space": space.plain(), "config": config, "mode": mode}))
+        shared = json.loads(json.dumps({"space": space.plain(), "config": hide_secrets(config), "mode": mode}))
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            check_contained(folder)
+            _check_journal(self.file)
             with self._locked():
                 self._storage = RDBStorage(
                     f"sqlite:///{self.file}", engine_kwargs={"connect_args": {"timeout": _PATIENCE}}
@@ -98,18 +109,21 @@ class Sweep:
                         raise RunError(f"--study: {self.file}: is new, and {folder} has trials of another one; give "
                                        "another --name, or that study")  # fmt: skip
                     self.study.set_user_attr("shared", shared)
+            kept = self.study.user_attrs["shared"]
+            different = next((what for what, value in shared.items() if kept[what] != value), None)
+            if different is None:
+                self.latest()
+        except RunError:
+            raise
         except OSError as error:
             raise RunError(f"{error.filename}: cannot be written ({error.strerror}); choose another "
                            "--trainer.default_root_dir or --study") from None  # fmt: skip
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "optuna"):
-                raise
-            reason = str(error).partition("\n")[0]
+        except Exception as error:  # a damaged file is found wherever SQLAlchemy and Optuna first stumble over it
+            reason = str(error).partition("\n")[0] or type(error).__name__
             raise RunError(f"--study: {self.file}: cannot be opened ({reason}); choose another file") from None
-        for what, value in self.study.user_attrs["shared"].items():
-            if value != shared[what]:
-                raise RunError(f"--study: {self.file}: has trials of another {what}; give another --name, or the same "
-                               "options again")  # fmt: skip
+        if different is not None:
+            raise RunError(f"--study: {self.file}: has trials of another {different}; give another --name, or the same "
+                           "options again")  # fmt: skip
 
     def close(self) -> None:
         """Lets go of the file, and of trials that are under way."""
@@ -234,8 +248,26 @@ class Sweep:
     # ---- what there is
 
     def latest(self) -> dict[str, FrozenTrial]:
-        """What became of each folder: one that was gone on with has several trials, of which the last counts."""
-        return {_folder(trial): trial for trial in self.study.get_trials(deepcopy=False)}
+        """What became of each folder: one that was gone on with has several trials, of which the last counts.
+
+        Raises:
+            RunError: a trial is none of this space, or names another folder than a trial's.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            self._check(trial)
+        return {_folder(trial): trial for trial in trials}
+
+    def _check(self, trial: FrozenTrial) -> None:
+        """A trial's options become those of a command, and its folder is written to."""
+        where = f"--study: {self.file}: trial {trial.number}"
+        if not _FOLDER.fullmatch(str(_folder(trial))):
+            raise RunError(f"{where}: {_folder(trial)!r} is no folder of a trial; remove the study, or give another")
+        for name, value in (trial.params | trial.system_attrs.get("fixed_params", {})).items():
+            if not self.space.contains(name, value):
+                raise RunError(f"{where}: {name} {value!r} is not in the space; remove the study, or give another")
+        if trial.state == TrialState.COMPLETE and not (trial.value is not None and math.isfinite(trial.value)):
+            raise RunError(f"{where}: its value is {trial.value}; remove the study, or give another")
 
     def finished(self) -> int:
         """How many trials need no more work."""
@@ -250,7 +282,13 @@ class Sweep:
 def best_value(run: RunDirectory | None) -> float | None:
     """The monitored metric of a run's best checkpoint, if it has one."""
     path = run and run.checkpoints / "best.ckpt"
-    return read_checkpoint(path)["callbacks"]["SaveCheckpoints"]["best_value"] if path and path.is_file() else None
+    if not path or not path.is_file():
+        return None
+    try:
+        value = read_checkpoint(path)["callbacks"]["SaveCheckpoints"]["best_value"]
+    except (KeyError, TypeError):
+        value = None
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def validations(run: RunDirectory | None, monitor: str) -> list[float]:
@@ -260,6 +298,28 @@ def validations(run: RunDirectory | None, monitor: str) -> list[float]:
     with suppress(DamagedFileError):
         return [float(row[monitor]) for row in read_metrics(run).values() if row.get(monitor)]
     return []
+
+
+def check_contained(folder: Path) -> None:
+    """Refuses what would be written through to elsewhere, or waited for: links out of a folder, and what is no file.
+
+    Raises:
+        RunError: there is one, at any depth.
+    """
+    root = folder.resolve()
+    for parent, folders, files in os.walk(root):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                raise RunError(f"{path}: leads out of {folder} to {os.path.realpath(path)}; remove it")
+            if path.exists() and not (path.is_dir() or path.is_file()):
+                raise RunError(f"{path}: is neither a file nor a folder; remove it")
+
+
+def _check_journal(study: Path) -> None:
+    """SQLite rolls back what a killed process left, and deletes a file that its journal names, as ours never does."""
+    journal = study.with_name(f"{study.name}-journal")
+    if journal.is_symlink() or (journal.is_file() and journal.read_bytes().endswith(_SUPER_JOURNAL)):
+        raise RunError(f"{journal}: is no journal of a sweep; remove it together with {study}")
 
 
 def _folder(trial: Trial | FrozenTrial) -> str:

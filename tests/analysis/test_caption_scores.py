@@ -84,7 +84,7 @@ def test_predictions_of_unknown_images_are_refused(file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"--references: .*file\.json: is not JSON \(Expecting"),
+        ("{", r"--references: .*file\.json: not valid JSON: Expecting"),
         ([1], r"file\.json: must be an object; it is a list"),
         ({"image": []}, r"file\.json: images: missing; the file needs a list of images"),
         ({"images": 3, "annotations": []}, r"file\.json: images: must be a list; it is a whole number"),
@@ -133,7 +133,7 @@ def test_a_split_that_is_not_there_is_named(file):
         ([{"image_id": 1, "caption": "a"}, {"id": 2}], r"\[1\]\.image_id: missing"),
         ([{"image_id": 1, "caption": ["a"]}], r"\[0\]\.caption: must be text; it is a list"),
         ([{"image_id": 1, "caption": "a"}] * 2, r"\[1\]: image 1 was predicted before"),
-        (b"\xff\xfe".decode("latin-1"), "is not JSON"),
+        (b"\xff\xfe".decode("latin-1"), "not valid JSON"),
     ],
 )
 def test_one_line_for_results_of_another_form(file, content, message):

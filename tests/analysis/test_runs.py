@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import yaml
 
 from project.analysis import load_runs
 from project.errors import RunError
+from tests.hostile import HOSTILE_NAMES, UNPRINTABLE
 
 CONFIG = {
     "name": None,
@@ -153,7 +155,7 @@ def test_bytes_and_folders_in_a_files_place(tmp_path):
     (path / "status.json").mkdir()
     assert load_runs(tmp_path).problems == [
         "r/version_0: metrics.csv: damaged",
-        "r/version_0: status.json: cannot be read (Is a directory)",
+        "r/version_0: status.json: cannot be read (not a regular file)",
     ]
 
 
@@ -312,3 +314,18 @@ def test_the_package_has_nothing_else():
 
     with pytest.raises(AttributeError, match="no attribute 'load_run'"):
         _ = project.analysis.load_run
+
+
+def test_hostile_names_are_printable_and_columns_stay_columns(tmp_path):
+    for number, name in enumerate(HOSTILE_NAMES):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([["epoch", "step", f"test/{name}"], [0, 9, 0.5]])
+        path = make(tmp_path, f"{number}{name.replace('/', '')}/version_0", metrics="")
+        (path / "metrics.csv").write_bytes(text.getvalue().encode(errors="replace"))
+        (path / "test_metrics.json").write_text(json.dumps({f"test/{name}": "much"}))
+    runs = load_runs(tmp_path)
+    assert len(runs) == len(HOSTILE_NAMES)
+    assert len(runs.metrics) == len(HOSTILE_NAMES) - 1  # the csv module leaves a carriage return unquoted, as we do not
+    lines = repr(runs).split("\n")
+    assert len(lines) == 2 * len(HOSTILE_NAMES) + 3  # a summary, a header, lines and problems, one more of a cut table
+    assert not any(map(UNPRINTABLE.search, lines))

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
 from project.callbacks.checkpointing import CheckpointOptions
 from project.cli import run as run_module
@@ -158,3 +159,25 @@ def test_what_contradicts_a_checkpoint(name, ours, theirs, contradicts):
 )
 def test_what_is_monitored(options, expected):
     assert monitored(CheckpointOptions(**options), Classifier) == expected
+
+
+def test_secrets_are_hidden_from_what_a_run_keeps_and_used_while_it_runs(
+    run, fails, images, fit_options, tmp_path, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(CSVLogger, "log_metrics", lambda self, metrics, step=None: seen.append(self._prefix))
+    given = {"save_dir": str(tmp_path / "elsewhere"), "prefix": "http://user:hunter2@host"}
+    logger = json.dumps({"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": given})
+    assert run(*fit_options(images, tmp_path, "--trainer.logger", logger, "--trainer.max_epochs", 1)) == 0
+    assert set(seen) == {"http://user:hunter2@host"}
+    directory = tmp_path / "r" / "version_0"
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert {"config.yaml", "provenance.json", "last.ckpt"} <= {path.name for path in files}
+    assert [path.name for path in files if b"hunter2" in path.read_bytes()] == []
+    assert read_checkpoint(directory / "checkpoints" / "last.ckpt")["config"]["trainer"]["logger"]["init_args"]["prefix"] == (
+        "http://user:***@host"
+    )  # fmt: skip
+    again = ["fit", "--config", directory / "config.yaml", "--trainer.default_root_dir", tmp_path / "again"]
+    line = fails(*again)
+    assert "trainer.logger.init_args.prefix: its secret was hidden when the run kept its options; give it again" in line
+    assert run(*again, "--trainer.logger", logger) == 0

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
+from pathlib import Path
 
 from lightning.pytorch import Callback
 
+from project.cli.summary import closing, how_to_go_on
+from project.runs.directory import RunDirectory
 from project.tasks import Classifier
 
 
@@ -73,3 +78,14 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(run, images, fit_options, tmp
     lines, directory = said(capsys), tmp_path / "r" / "version_0"
     assert lines[-1] == f"to go on: python -m project fit --ckpt_path {directory}"
     assert run("fit", "--ckpt_path", directory, "--trainer.callbacks", "[]") == 0
+
+
+def test_commands_of_a_directory_with_a_hostile_name_are_quoted(trained):
+    for name in ("$(touch owned)", "a; b", "it's"):
+        run = RunDirectory(Path(shutil.copytree(trained, trained.parent / name)))
+        lines = [how_to_go_on(run), *closing(None, run, "fit")]
+        commands = [line.partition(": ")[2] for line in lines if line.startswith(("to go on: ", "next: "))]
+        assert len(commands) == 4
+        for command in commands:
+            words = shlex.split(command)
+            assert words[words.index("--ckpt_path") + 1] == str(run.path)

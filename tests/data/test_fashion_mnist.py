@@ -91,3 +91,12 @@ def test_a_file_that_was_cut_off_while_it_was_unpacked_is_one_line(fashion_mnist
     with pytest.raises(DataError) as caught:
         _ = FashionMNIST(str(tmp_path / "data")).splits
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("head", [b"\xff\xff\xff\xff", b"\0\0\x0a\x01", b"\0\0\x0d\x03", b"\0\0\x08\x02"])
+def test_unpacked_file_of_another_form_is_one_line(fashion_mnist, tmp_path, head):
+    _ = FashionMNIST(str(tmp_path / "data")).splits
+    file = tmp_path / "data" / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    file.write_bytes(head + file.read_bytes()[4:])
+    with pytest.raises(DataError, match=r"^data\.root: FashionMNIST cannot be downloaded to .*; put its four"):
+        _ = FashionMNIST(str(tmp_path / "data")).splits

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from project.export.about import describe
@@ -19,6 +20,7 @@ from project.export.card import write_card
 from project.export.evidence import Evidence
 from project.export.parity import Difference, pictures
 from project.export.subject import Subject
+from tests.hostile import HOSTILE_NAMES, UNPRINTABLE
 
 SECTIONS = [
     "Model details", "Intended use", "Input and output", "How to run it", "Factors", "Metrics", "Evaluation data",
@@ -111,3 +113,31 @@ def test_the_snippet_runs_as_it_stands(exported, tmp_path, monkeypatch, capsys, 
         for line in printed.splitlines():
             name, value = line.split(": ")
             assert float(value) == pytest.approx(expected[name], abs=6e-5)
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_write_card_hostile_names_change_nothing_but_the_text(classifier, name):
+    """The page has the same elements as with a harmless name."""
+
+    def page(name: str) -> str:
+        task = classifier()
+        task.hparams["class_names"] = task.class_names = [name, "bee", "cow"]
+        found = {f"test/{name}": 0.5, f"test/class_accuracy/{name}": 0.25}
+        trained = {"time": name, "git": {"commit": name}, "data": {"val": {"samples": 3, "fingerprint": name}}}
+        evidence = Evidence(trained, {"test": (f"python -m project test {name}", found)}, {"init_from": name}, name)
+        checkpoint = {"hyper_parameters": {"backbone": name}, "epoch": 4}
+        subject = Subject(task, Path(f"{name}.ckpt"), "c0ffee", checkpoint)
+        text = write_card(subject, describe(subject), {f"{name}.onnx": b"123"}, [], evidence, "onnx")
+        text.encode()
+        assert not UNPRINTABLE.search(text.replace("\n", ""))
+        return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+
+    def elements(page: str) -> list[str]:
+        return re.findall("<[^>]*>", page)
+
+    assert elements(page(name)) == elements(page("ant"))
+
+
+def test_write_card_secrets_of_the_recipe_are_hidden(classifier):
+    text = card(classifier(), Evidence({}, {}, {"init_from": "https://u:hunter2@host/w.pt"}, ""))
+    assert "https://u:***@host/w.pt" in text["Recipe"]

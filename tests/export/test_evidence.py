@@ -122,3 +122,18 @@ def test_a_recipe_says_what_is_not_usual(tmp_path):
     evidence = found(tmp_path / "x.ckpt", config)
     assert evidence.recipe == {"seed": 3, "epochs": 2, "weights": "DEFAULT", "augment": {"crop": 4}}
     assert evidence.data_set == "Digits"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [None, 3, "text", [None, 3, []], [{}], [{"command": 3, "time": "yesterday"}], [{"command": "'", "time": None}],
+     [{"command": "python -m project fit", "time": DAY.format(0), "data": {"train": 3}}],
+     [{"command": "python -m project test", "time": DAY.format(0), "checkpoint": [], "git": 3}], "[" * 100_000],
+)  # fmt: skip
+def test_gather_damaged_provenance_is_left_out(tmp_path, damage):
+    folder = made_run(tmp_path / "r")
+    text = damage if isinstance(damage, str) else json.dumps(damage)
+    (folder.parent / "provenance.json").write_text(text)
+    config = {"data": 3, "model": [], "trainer": "x", "ema": None}
+    evidence = gather(Subject(None, folder / "best.ckpt", "", {"config": config}))
+    assert (evidence.measured, evidence.recipe, evidence.data_set) == ({}, {}, "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 import shutil
 import struct
@@ -12,7 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from project.files import read_text
+from project.text import printable
 from tests.faults.outcomes import leftovers, steps_of
+from tests.hostile import HOSTILE_NAMES, UNPRINTABLE
 
 PROMISE = "R5"
 
@@ -131,3 +136,33 @@ def test_that_turns_bad_in_mid_run_costs_nothing(fit, wholes, data, directory, e
     bad.unlink()
     bad.write_bytes(good)
     ends_as_whole("Classifier", options)
+
+
+def test_hostile_names_of_files_and_classes_stay_text(start, fit, image_folder, directory, tmp_path):
+    names = [name.replace("/", "") for name in HOSTILE_NAMES]
+    picture = next(image_folder.rglob("*.png")).read_bytes()
+    for split, name in itertools.product(("train", "val", "test"), names):
+        (tmp_path / "tree" / split / name).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "tree" / split / name / f"{number}{name}.png").write_bytes(picture)
+    for name in names:
+        (tmp_path / "tree" / "train" / name / f"bad{name}.png").touch()
+    skip = {"data.on_bad_image": "skip", "data.batch_size": 15, "trainer.max_epochs": 1, "watch.pictures": 1}
+    commands = [fit("Classifier", more={"data.root": tmp_path / "tree"} | skip)]
+    assert commands[0].wait() == 0, commands[0].output
+    for more in (["test"], ["predict", "--data.predict", tmp_path / "tree" / "test"]):
+        commands.append(start([more[0], "--ckpt_path", directory, *more[1:]]))
+        assert commands[-1].wait() == 0, commands[-1].output
+    for command in commands:
+        assert not UNPRINTABLE.search(command.output.replace("\n", ""))
+        assert not any(line.startswith("error:") for line in command.output.splitlines())
+    listed = read_text(directory / "skipped_images.txt").split("\n")
+    assert len(listed) == len(names) + 1
+    assert not any(map(UNPRINTABLE.search, listed))
+    table = list(csv.reader(read_text(directory / "test_confusion.csv").split("\n")))
+    assert sorted(cell.removeprefix("'") for cell in table[0][1:]) == sorted(map(printable, names))
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in table for cell in row)
+    page = read_text(directory / "index.html")
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert not list(tmp_path.rglob("owned"))

@@ -21,6 +21,7 @@ from project.runs.directory import (
     find_runs,
     find_unfinished,
     lock_start,
+    was_started_with,
 )
 from project.runs.locks import Lock
 from project.runs.precision import fastest_precision
@@ -318,3 +319,19 @@ def test_leftovers_of_a_killed_process_are_removed_from_the_run_and_its_checkpoi
     run.remove_leftovers()
     assert [path.name for path in run.path.rglob(".*")] == []
     assert (run.checkpoints / "last.ckpt").exists()
+
+
+def test_write_config_secrets_are_hidden_and_auto_still_finds_the_run(tmp_path):
+    given = {
+        "trainer": {"logger": {"init_args": {"tracking_uri": "http://user:hunter2@host"}}},
+        "data": {"token": "hunter2"},
+    }
+    run = RunDirectory.create(tmp_path, "r")
+    run.write_config(yaml.safe_dump(given))
+    assert "hunter2" not in (run.path / "config.yaml").read_text()
+    assert was_started_with(run, given)
+    assert was_started_with(run, run.read_config())
+    other = {**given, "trainer": {"logger": {"init_args": {"tracking_uri": "http://user:hunter2@elsewhere"}}}}
+    assert not was_started_with(run, other)
+    (run.path / "config.yaml").write_text(yaml.safe_dump(given))  # as an earlier version wrote it
+    assert was_started_with(run, given)

@@ -59,3 +59,13 @@ def test_tips_are_dropped_and_other_lines_are_not(caplog):
         "data: there is no labelled test split",
         "`Trainer.fit` stopped: `max_time=1:00` reached.",
     }
+
+
+def test_names_of_strangers_are_printable_and_lines_stay_lines(caplog):
+    quiet_lightning()
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    with caplog.at_level(logging.INFO, logger.name):
+        logger.addHandler(caplog.handler)
+        logger.info("distributed\nteacher: %s", "\x1b[2J\u202e")
+        logger.removeHandler(caplog.handler)
+    assert {record.getMessage() for record in caplog.records} == {"distributed\nteacher: \\x1b[2J\\u202e"}

@@ -90,3 +90,9 @@ def test_a_fit_and_what_follows_are_all_noted(run, trained, trained_images):
     assert {split: value["samples"] for split, value in fit["data"].items()} == {"train": 48, "val": 6, "test": 6}
     assert test["data"] == fit["data"]
     assert predict["data"] == {"predict": str(trained_images)}
+
+
+def test_collect_provenance_secrets_of_the_command_are_hidden():
+    entry = collect_provenance(["fit", "--a.tracking_uri=http://u:hunter2@h", "--b.api_key", "hunter2"], DATA)
+    assert "hunter2" not in json.dumps(entry)
+    assert shlex.split(entry["command"])[3:] == ["fit", "--a.tracking_uri=http://u:***@h", "--b.api_key", "***"]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import sqlite3
+import struct
 import threading
+from pathlib import Path
 
 import pytest
-from optuna.distributions import FloatDistribution
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.pruners import NopPruner
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from project.errors import RunError
 from project.runs.directory import RunDirectory
@@ -198,3 +203,142 @@ def test_a_trial_without_a_best_checkpoint_has_failed(new_sweep):
     assert sweep.complete(sweep.begin(1)) is None
     assert states(sweep) == [FAIL]
     assert "no best checkpoint" in sweep.study.trials[0].user_attrs["reason"]
+
+
+def stored(sweep, table: str, **values: object) -> None:
+    """Changes all rows of a table of the study, as a stranger may."""
+    sweep.close()
+    with sqlite3.connect(sweep.file) as study:
+        study.execute(f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in values)}", tuple(values.values()))
+
+
+@pytest.mark.parametrize(
+    "folder", ["../victim", "/tmp/victim", "trial_000/../../victim", ".", "", "trial_00", 3, None, ["x"]]
+)
+def test_sweep_trial_outside_of_the_directory_is_refused(new_sweep, tmp_path, folder):
+    sweep = new_sweep()
+    sweep.give_back(sweep.begin(1))
+    assert sweep.study.trials[1].user_attrs == {"folder": "trial_000"}
+    stored(sweep, "trial_user_attributes", value_json=json.dumps(folder))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match=r"study\.db: trial 1: .* is no folder of a trial; remove the study"):
+        new_sweep().begin(1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {"trainer.callbacks": '[{"class_path": "os.system"}]'},
+        {"model.optimizer.lr": 7},
+        {"model.optimizer.lr": "0.1 --trainer.logger x"},
+        {"model.width": '{"class_path": "os.system"}'},
+        {"model.width": 8},
+    ],
+)
+def test_sweep_trial_with_other_options_is_refused(new_sweep, fixed):
+    sweep = new_sweep()
+    sweep.study.enqueue_trial(fixed)
+    with pytest.raises(RunError, match=r"study\.db: trial 0: .* is not in the space"):
+        new_sweep()
+    with pytest.raises(RunError, match="is not in the space"):
+        sweep.begin(1)
+
+
+def test_sweep_waiting_trial_with_options_of_its_own_is_refused(new_sweep):
+    sweep = new_sweep()
+    distributions = {"trainer.callbacks": CategoricalDistribution(["[{class_path: os.system}]"])}
+    params = {name: each.choices[0] for name, each in distributions.items()}
+    sweep.study.add_trial(create_trial(state=TrialState.WAITING, params=params, distributions=distributions))
+    with pytest.raises(RunError, match=r"trial 0: trainer\.callbacks .* is not in the space"):
+        new_sweep()
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        ("study_user_attributes", {"value_json": "{"}),
+        ("study_user_attributes", {"value_json": "3"}),
+        ("study_user_attributes", {"value_json": '{"space": {}}'}),
+        ("study_user_attributes", {"key": "other"}),
+        ("trial_params", {"distribution_json": '{"name": "os.system", "attributes": {}}'}),
+        ("trial_params", {"distribution_json": "[" * 100_000}),
+        ("trial_params", {"distribution_json": b"\xff"}),
+        ("trial_params", {"param_value": "x"}),
+        ("trials", {"state": "NOTHING"}),
+        ("trials", {"datetime_start": "yesterday"}),
+        ("trial_values", {"value": "x"}),
+        ("trial_values", {"value_type": "INF_POS"}),
+        ("trial_system_attributes", {"value_json": "3"}),
+    ],
+)  # fmt: skip
+def test_sweep_damaged_study_is_one_line(new_sweep, play, curve, work, table, values):
+    sweep = new_sweep()
+    work(sweep, play(curve), 1)
+    sweep.study.enqueue_trial({"model.width": "8"})
+    stored(sweep, table, **values)
+    with pytest.raises(RunError, match=r"study\.db: .*(choose another file|or give another|give another --name)"):
+        new_sweep()
+
+
+@pytest.mark.parametrize("place", ["trial_000", "trial_000/lock", "trial_000/output.txt", "trial_000/version_0/checkpoints",
+                                   "lock", "study.db"])  # fmt: skip
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_sweep_directory_that_leads_elsewhere_is_refused(new_sweep, tmp_path, place, kind):
+    path = tmp_path / "sweep-x" / place
+    path.parent.mkdir(parents=True)
+    if kind == "link":
+        path.symlink_to(tmp_path / "victim")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(RunError, match="leads out of" if kind == "link" else "neither a file nor a folder"):
+        new_sweep()
+    assert not (tmp_path / "victim").exists()
+
+
+def test_sweep_links_inside_of_its_directory_stay(new_sweep, tmp_path):
+    (tmp_path / "sweep-x" / "trial_000").mkdir(parents=True)
+    (tmp_path / "sweep-x" / "trial_000" / "latest").symlink_to("version_0")
+    assert new_sweep().begin(1).folder == "trial_000"
+
+
+def test_sweep_journal_that_names_a_file_is_refused(new_sweep, tmp_path):
+    """SQLite deletes the file that the end of a journal names."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    sweep = new_sweep()
+    sweep.close()
+    study = sweep.file.read_bytes()
+    journal = journal_that_deletes(victim, len(study))
+    sweep.file.with_name("study.db-journal").write_bytes(journal)
+    with pytest.raises(RunError, match=r"study\.db-journal: is no journal of a sweep; remove it together with"):
+        new_sweep()
+    assert victim.exists()
+    with sqlite3.connect(sweep.file) as opened:  # as it would have been
+        opened.execute("SELECT * FROM trials")
+    assert not victim.exists()
+    assert sweep.file.read_bytes() == study
+
+
+def journal_that_deletes(victim: Path, size: int) -> bytes:
+    """A rollback journal without pages of a file of this size, with a super-journal (https://sqlite.org/fileformat.html#the_rollback_journal)."""
+    magic, name, sector, page = bytes.fromhex("d9d505f920a163d7"), bytes(victim), 512, 4096
+    header = (magic + struct.pack(">5I", 0, 0, size // page, sector, page)).ljust(sector, b"\0")
+    return header + struct.pack(">I", 2**30 // page + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+
+
+def test_validations_of_a_damaged_table_are_none(tmp_path):
+    run = RunDirectory.create(tmp_path, "r")
+    for content in (b"val/accuracy\nmuch\n", b"\xff", b'val/accuracy\n"1\0', b"val/accuracy\n" + b'"' + b"1" * 200_000):
+        (run.path / "metrics.csv").write_bytes(content)
+        assert validations(run, "val/accuracy") == []
+    (run.path / "metrics.csv").write_text("val/accuracy\n0.5\n\n0.75\n")
+    assert validations(run, "val/accuracy") == [0.5, 0.75]
+
+
+@pytest.mark.parametrize("callbacks", [{}, [], {"SaveCheckpoints": 3}, {"SaveCheckpoints": {"best_value": "x"}}])
+def test_best_value_of_another_checkpoint_is_none(tmp_path, callbacks):
+    run = RunDirectory.create(tmp_path, "r")
+    content = {"state_dict": {}, "task": "Classifier", "hyper_parameters": {}, "callbacks": callbacks}
+    torch.save(content, run.checkpoints / "best.ckpt")
+    assert best_value(run) is None

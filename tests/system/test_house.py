@@ -135,3 +135,30 @@ def test_text_files_always_have_an_encoding(path):
 
 def test_the_tests_are_no_packages():
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+PRINTERS = ("project/text.py", "project/export/caption.py")  # the second is a program of its own
+SCRIPTS = [ROOT / "scripts" / f"{each}.py" for each in ("compare", "export", "report", "score_captions", "sweep")]
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=name)
+def test_what_is_printed_is_printable(path):
+    """Names of strangers are escaped by `print_lines`; a constant text has none."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    prints = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+    own = "project/cli/__init__.py", "project/cli/command.py"  # the version, and a completion script
+    if name(path) not in (*PRINTERS, *own):
+        assert all(isinstance(each, ast.Constant) for call in prints for each in call.args)
+
+
+UNBOUNDED = {  # reads nothing of strangers: what this program wrote, or the user's own word
+    "project/callbacks/predictions.py", "project/cli/arguments.py", "project/cli/command.py", "project/export/caption.py",
+    "project/metrics/captions/corpus.py", "project/sweeps/study.py", "project/yaml_files.py",
+    "project/data/store.py", "project/runs/directory.py", "project/runs/provenance.py",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_yaml_and_json_are_read_within_bounds(path):
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    assert name(path) in UNBOUNDED or not calls & {"yaml.safe_load", "yaml.load", "json.load", "json.loads"}

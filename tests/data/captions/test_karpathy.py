@@ -160,7 +160,7 @@ def test_what_is_wrong_is_named_with_entry_and_field(change, message, make, tmp_
 
 
 def test_other_files_are_no_annotations(make):
-    with pytest.raises(DataError, match=r"dataset\.json: is not JSON \("):
+    with pytest.raises(DataError, match=r"dataset\.json: not valid JSON: "):
         _ = make("path,caption").splits
     with pytest.raises(DataError, match=r"dataset\.json: must be an object; it is a list"):
         _ = make([1]).splits

@@ -131,7 +131,7 @@ def test_files_and_options_that_cannot_be_are_named(make, tmp_path):
     with pytest.raises(DataError, match=r"^data\.table: .*none\.csv: there is no such file$"):
         _ = CaptionTable(str(tmp_path / "none.csv")).splits
     Path(tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match=r"^data\.table: .*folder\.csv: cannot be read \(Is a directory\)$"):
+    with pytest.raises(DataError, match=r"^data\.table: .*folder\.csv: cannot be read \(not a regular file\)$"):
         _ = CaptionTable(str(tmp_path / "folder.csv")).splits
     with pytest.raises(ConfigError, match=r"^data\.table: .*captions\.txt: its name must end with \.csv or \.tsv, "):
         make(rows(3), "captions.txt")
