@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from project.analysis.gallery import Tile, Word, write_gallery
+from project.errors import RunError
 from project.files import atomic_write, remove_abandoned
 from project.runs.directory import RunDirectory
 
@@ -60,6 +61,8 @@ class WritePredictions(Callback):
         if not trainer.is_global_zero:
             return
         shares = [self._share_path(rank) for rank in range(trainer.world_size)]
+        if not self._path.is_dir():
+            raise RunError(f"{self._path}: was removed or renamed during the predictions; give the command again")
         try:
             _write_lines(self._path / PREDICTIONS, _public(_rows(shares)))
             heading = f"{len(self.inputs)} predictions"

@@ -190,14 +190,6 @@ def test_the_value_is_that_of_the_best_checkpoint_as_training_has_it(trained):
     assert best_value(None) is None
 
 
-def test_validations_of_damaged_metrics_are_none(tmp_path):
-    run = RunDirectory.create(tmp_path, "r")
-    (run.path / "metrics.csv").write_text("epoch,step,val/m\n0,0,0.5\n0,1,\n0,2,0.25\n")
-    assert validations(run, "val/m") == [0.5, 0.25]
-    (run.path / "metrics.csv").write_text("epoch,step,val/m\n0,0,x\n")
-    assert validations(run, "val/m") == validations(None, "val/m") == []
-
-
 def test_a_trial_without_a_best_checkpoint_has_failed(new_sweep):
     sweep = new_sweep()
     assert sweep.complete(sweep.begin(1)) is None
@@ -332,7 +324,7 @@ def test_validations_of_a_damaged_table_are_none(tmp_path):
     for content in (b"val/accuracy\nmuch\n", b"\xff", b'val/accuracy\n"1\0', b"val/accuracy\n" + b'"' + b"1" * 200_000):
         (run.path / "metrics.csv").write_bytes(content)
         assert validations(run, "val/accuracy") == []
-    (run.path / "metrics.csv").write_text("val/accuracy\n0.5\n\n0.75\n")
+    (run.path / "metrics.csv").write_text("epoch,step,val/accuracy\n0,0,0.5\n0,1,\n0,2,0.75\n")
     assert validations(run, "val/accuracy") == [0.5, 0.75]
 
 

@@ -1,4 +1,4 @@
-"""R16: a run goes on whatever became of its files, in one process at a time, and where its directory is removed."""
+"""R17: a run goes on whatever became of its files, in one process at a time, and where its directory is removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.outcomes import EPOCHS, STEPS, leftovers, rows, steps_of
 
-PROMISE = "R16"
+PROMISE = "R17"
 
 FILES = ("config.yaml", "metrics.csv", "provenance.json", "status.json")
 BOMB = "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
