@@ -7,6 +7,8 @@ The command line prints the line and exits with status 2; a program catches `Use
 from __future__ import annotations
 
 import difflib
+import io
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -47,8 +49,12 @@ class NonFiniteError(FloatingPointError):
 def one_line_for_mistakes() -> Iterator[None]:
     """Inside it a `UserError` ends the program with one line and status 2, and a `NonFiniteError` with one and status 1.
 
-    Any other exception keeps its traceback.
+    Any other exception keeps its traceback. From now on characters that the terminal's encoding lacks are printed as
+    escapes.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is none, and takes all of them
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except (UserError, NonFiniteError) as error:

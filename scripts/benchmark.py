@@ -87,7 +87,7 @@ def main() -> None:
         if not rows:
             print(f"{part}: there is nothing to measure it on")
             continue
-        results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+        results = json.loads(arguments.output.read_text("utf-8")) if arguments.output.exists() else {}
         results[part] = {"what": (PARTS[part].__doc__ or "").splitlines()[0], "rows": rows, "where": where}
         print(_table(rows), flush=True)
         write_text(arguments.output, json.dumps(results, indent=2) + "\n")

@@ -291,7 +291,7 @@ def _keep(folder: Path, target: str, number: int, seed: int, what: str) -> None:
     content = mutate(TARGETS[target][0], random.Random(f"{target} {seed} {number}"))  # noqa: S311
     (folder / f"{target}-{seed}-{number}").write_bytes(content)
     again = f"python scripts/fuzz.py {target} --seed {seed} --first {number} --rounds 1"
-    (folder / f"{target}-{seed}-{number}.txt").write_text(f"{again}\n{what}\n")
+    (folder / f"{target}-{seed}-{number}.txt").write_text(f"{again}\n{what}\n", "utf-8")
     print(f"{target}: {what.splitlines()[-1][:200]}\n  {again}", file=sys.stderr)
 
 

@@ -66,7 +66,7 @@ def surviving(room: str, path: Path) -> list[Mutant]:
         DataError: the file is absent, or is none.
     """
     try:
-        known = [Mutant(**each) for each in json.loads(path.read_text())]
+        known = [Mutant(**each) for each in json.loads(path.read_text("utf-8"))]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"--again: {path}: is no --output of this script ({error})") from None
     return [mutant for mutant in all_mutants(room) if replace(mutant, outcome="survived") in known]
@@ -106,7 +106,7 @@ def _run_tests(tree: Path, module: str, others: str) -> None:
     sys.path[:] = [str(tree), *(folder for folder in sys.path if folder != str(ROOT))]
     for name in [name for name in sys.modules if name.partition(".")[0] == "project"]:
         del sys.modules[name]
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     room = tree / "tests" / Path(module).parts[1]

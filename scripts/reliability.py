@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     with one_line_for_mistakes():
         found, seconds = read_reports(options.reports)
         text = table(found, promises(ROOT / "tests" / "faults"), seconds)
-        page, count = _TABLE.subn(lambda match: f"{match[1]}{text}{match[2]}", options.page.read_text())
+        page, count = _TABLE.subn(lambda match: f"{match[1]}{text}{match[2]}", options.page.read_text("utf-8"))
         if not count:
             raise DataError(f"--page: {options.page}: has no place for the table")
         write_text(options.page, page)
@@ -92,7 +92,7 @@ def _properties(case: ElementTree.Element) -> dict[str, str]:
 def promises(folder: Path) -> dict[str, str]:
     """What is promised, by its name, in the order of the files."""
     lines = [
-        (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+        (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").splitlines()[0]
         for path in sorted(folder.glob("test_r*.py"))
     ]
     return dict(line.rstrip(".").split(": ", 1) for line in lines)

@@ -73,7 +73,7 @@ def render(path: Path, output: Path) -> None:
         old.unlink()
     for name, content in resources["outputs"].items():
         (output / name).write_bytes(content)
-    (output / f"{path.stem}.md").write_text(_HEAD.format(path.name) + text.strip() + "\n")
+    (output / f"{path.stem}.md").write_text(_HEAD.format(path.name) + text.strip() + "\n", "utf-8")
 
 
 if __name__ == "__main__":

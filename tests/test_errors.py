@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 
 import pytest
@@ -43,6 +44,14 @@ MANY = [f"option_{letter}" for letter in "abcdefghijklm"]
 )
 def test_the_hint_is_the_nearest_name_or_what_there_is(name, known, hint):
     assert did_you_mean(name, known) == hint
+
+
+def test_one_line_for_mistakes_prints_what_the_terminal_lacks_as_escapes(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    with errors.one_line_for_mistakes():
+        print("12 × 12 \udcff", flush=True)
+    assert written.getvalue() == rb"12 \xd7 12 \udcff" + b"\n"
 
 
 def test_a_message_becomes_one_line_that_ends_with_how_to_mend_it():

@@ -37,11 +37,13 @@ def open_run(path: str | Path, **options: Any) -> Opened:
     if not checkpoint.is_file():
         raise CheckpointError(f"{path}: holds no checkpoints/best.ckpt; give the directory of a trained run")
     task = Task.load_from_checkpoint(checkpoint)
-    chosen = run.read_config().get("data") or {}
+    config = run.read_config().get("data")
+    chosen = config if isinstance(config, dict) else {}
+    given = chosen.get("init_args")
     name = str(chosen.get("class_path", "")).rpartition(".")[2]
     data_class = getattr(project.data, name, None)  # what a file names is looked up and not imported
     if not (isinstance(data_class, type) and issubclass(data_class, ImageDataModule)):
         raise RunError(f"{path}: config.yaml names no data set of project.data; got '{name}'")
-    kept = {key: value for key, value in chosen.get("init_args", {}).items() if key not in _IN_TRAINING}
+    kept = {key: value for key, value in (given if isinstance(given, dict) else {}).items() if key not in _IN_TRAINING}
     looks = {"image_size": task.image_size, "center_crop": task.center_crop}
     return Opened(task, data_class(**kept | looks | options))

@@ -56,6 +56,7 @@ class SaveCheckpoints(Checkpoint):
         self.recovery_seconds = 60 * options.recovery_minutes
         self.best_value: float | None = None
         self.best_step = -1
+        self._moves = 0
         self._saved_at = time.monotonic()
         self._saved_step: int | None = None
         self._restart_validation = False
@@ -174,6 +175,11 @@ class SaveCheckpoints(Checkpoint):
     def _save(self, trainer: Trainer, which: Literal["best", "last"]) -> bool:
         """Whether it could be written; all processes save, or none."""
         assert self.run is not None, "`RunRecord` has told it"
+        self.run.check_present()
+        moves, self.run.path = trainer.strategy.broadcast((self.run.moves, self.run.path))
+        if moves != self._moves and which == "last":
+            self.best_value = None  # the best checkpoint was in the earlier directory: the next one is the best here
+        self._moves = moves
         path = self.run.checkpoints / f"{which}.ckpt"
         logged = written = False
         with _keeping(path):

@@ -150,6 +150,7 @@ class Guard(Callback):
         """Writes the batch of the process `rank`; says where it is, and where the run goes on."""
         if self.run is None or trainer.checkpoint_callback is None:
             return ""
+        self.run.check_present()
         path = self.run.checkpoints / "nonfinite_batch.pt"
         if trainer.global_rank == rank:
             _save_batch(path, batch, step)

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from project.analysis.gallery import Tile, Word, write_gallery
+from project.errors import RunError
 from project.files import atomic_write, remove_abandoned
 from project.runs.directory import RunDirectory
 
@@ -41,7 +42,7 @@ class WritePredictions(Callback):
         """Opens this process's share, which no other command writes to."""
         remove_abandoned(self._path, f".{PREDICTIONS}.*.tmp")
         self._command = trainer.strategy.broadcast(os.getpid())
-        self._share = open(self._share_path(trainer.global_rank), "w")  # noqa: SIM115  closed by a later hook
+        self._share = open(self._share_path(trainer.global_rank), "w", encoding="utf-8")  # noqa: SIM115  closed by a later hook
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -60,6 +61,8 @@ class WritePredictions(Callback):
         if not trainer.is_global_zero:
             return
         shares = [self._share_path(rank) for rank in range(trainer.world_size)]
+        if not self._path.is_dir():
+            raise RunError(f"{self._path}: was removed or renamed during the predictions; give the command again")
         try:
             _write_lines(self._path / PREDICTIONS, _public(_rows(shares)))
             heading = f"{len(self.inputs)} predictions"
@@ -90,7 +93,7 @@ class WritePredictions(Callback):
 def _rows(shares: list[Path]) -> Iterator[dict[str, Any]]:
     """Rows in input order: process r of n had the inputs r, r + n, r + 2 n, ..."""
     with ExitStack() as stack:
-        files = [stack.enter_context(open(share)) for share in shares]
+        files = [stack.enter_context(open(share, encoding="utf-8")) for share in shares]
         for turn in iter(lambda: [file.readline() for file in files], [""] * len(files)):
             yield from (json.loads(line) for line in turn if line)
 

@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.callbacks.guard import stopped_by_guard
-from project.files import read_text, write_text
 from project.redaction import hide_secrets
 from project.runs.directory import RunDirectory
+from project.runs.records import take_record
 from project.runs.undeclared import callbacks_of, data_of
 from project.text import print_lines, printable
 
@@ -52,11 +52,10 @@ class RunRecord(Callback):
             skipped = set().union(*all_skipped)
         if self._writes and skipped and self.run is not None:
             target = self.run.path / "skipped_images.txt"
-            if target.exists():  # of a resumed run, which may not have met them again
-                skipped |= set(read_text(target).splitlines())
-            else:
+            earlier = take_record(target, str.splitlines)  # of a resumed run, which may not have met them again
+            if earlier is None:
                 print_lines(f"skipped {len(skipped)} unreadable training images, listed in {target}")
-            write_text(target, "\n".join(sorted(skipped)) + "\n")
+            self.run.write_text(target.name, "\n".join(sorted(skipped.union(earlier or ()))) + "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes that training came to its end."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from project.files import write_text
 from project.runs.directory import RunDirectory
 from project.text import csv_table
 
@@ -39,15 +37,11 @@ class WriteResults(Callback):
         if trainer.state.fn == "validate":
             self._write(trainer, pl_module, "validate")
 
-    @property
-    def _path(self) -> Path:
-        assert self.run is not None, "`RunRecord` has told it"
-        return self.run.path
-
     def _show(self, results: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self._path)) as writer:
+        assert self.run is not None, "`RunRecord` has told it"
+        with SummaryWriter(str(self.run.path)) as writer:
             for name, value in results.items():
                 if "/class_accuracy/" not in name:  # of a thousand classes a thousand curves of one point
                     writer.add_scalar(name, value, max(self.steps - 1, 0))
@@ -55,10 +49,11 @@ class WriteResults(Callback):
     def _write(self, trainer: Trainer, pl_module: Any, verb: str) -> None:
         if not trainer.is_global_zero:
             return
-        write_text(self._path / f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
+        assert self.run is not None, "`RunRecord` has told it"
+        self.run.write_text(f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             names = pl_module.class_names
             rows = [[name, *row] for name, row in zip(names, outcome.confusion.tolist(), strict=True)]
             table = csv_table([["true \\ predicted", *names], *rows])
-            write_text(self._path / f"{verb}_confusion.csv", table)
+            self.run.write_text(f"{verb}_confusion.csv", table)

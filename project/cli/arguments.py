@@ -47,13 +47,15 @@ class Arguments:
                 rest.append(arguments[position])
                 self._options.append((option.removeprefix("--").replace(".init_args.", "."), value))
             position += width
-        self.configs = [_read_config(config) for config in configs]
+        texts = [_read_text(config) for config in configs]
+        self.configs = [_parse_config(*named) for named in zip(configs, texts, strict=True)]
         for name, _ in self._options:
             if name in _FOLLOWS and (verb == "fit" or name == "data.seed"):
                 raise ConfigError(f"{name}: follows {_FOLLOWS[name]}; leave it out")
         # a configuration file never wins over an option, wherever it stands; one of comments alone says nothing
-        said = [config for config, content in zip(configs, self.configs, strict=True) if content]
-        self.ordered = [argument for config in said for argument in ("--config", config)] + rest
+        # by their text: jsonargparse would read a file in the locale's encoding
+        said = [text for text, content in zip(texts, self.configs, strict=True) if content]
+        self.ordered = [f"--config={_in_ascii(text)}" for text in said] + rest
 
     def last(self, name: str) -> Any:
         """The value of an option: the last one given, or else that of the last file which has it."""
@@ -115,15 +117,24 @@ def _class_paths(value: Any) -> Iterator[str]:
             yield from _class_paths(each)
 
 
-def _read_config(name: str) -> dict[str, Any]:
+def _read_text(name: str) -> str:
+    """What a `--config` says: a file, or the text itself."""
     if name.lstrip().startswith("{"):
-        text, where = name, "config"
-    else:
-        where = f"config: {name}"
-        try:
-            text = read_text(name)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
+        return name
+    try:
+        return read_text(name)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise ConfigError(f"config: {name}: cannot be read ({reason})") from None
+
+
+def _in_ascii(text: str) -> str:
+    """The same configuration; jsonargparse asks whether there is a file of that name, which some locales cannot spell."""
+    return text if text.isascii() else yaml.serialize(yaml.compose(text, yaml.SafeLoader))
+
+
+def _parse_config(name: str, text: str) -> dict[str, Any]:
+    where = "config" if text == name else f"config: {name}"
     try:
         content = load_yaml(text)
     except ValueError as error:

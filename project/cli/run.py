@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import math
 import os
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Literal
@@ -41,7 +43,7 @@ from project.errors import CheckpointError, ConfigError, RunError, UserError
 from project.metrics.direction import direction
 from project.redaction import hidden_options
 from project.runs.checkpoints import AtomicCheckpointIO
-from project.runs.directory import RunDirectory, find_runs
+from project.runs.directory import RunDirectory, find_runs, find_unfinished, lock_start
 from project.runs.loggers import standing_loggers
 from project.runs.noise import quiet_lightning
 from project.runs.precision import check_precision
@@ -106,10 +108,16 @@ def _while_restoring(error: BaseException) -> bool:
 
 
 def _run(command: Command) -> None:
+    with ExitStack() as held:  # what this command has to itself until it has ended
+        _run_alone(command, held)
+
+
+def _run_alone(command: Command, held: ExitStack) -> None:
     quiet_lightning()
     check_ranges(command.config)
     if command.verb == "fit" and (hidden := next(hidden_options(command.plain_config()), None)):
         raise ConfigError(f"{hidden}: its secret was hidden when the run kept its options; give it again")
+    resumed = _resumed_run(command, held)
     teachers = _train_teachers(command)
     torch.set_float32_matmul_precision("high")  # TensorFloat-32 where 32-bit is asked for; no effect on a CPU
     seed_everything(command.config.seed, workers=True, verbose=False)
@@ -117,7 +125,7 @@ def _run(command: Command) -> None:
     if teachers:
         objects.model.replace_teachers(teachers)
     check_identity(command, objects.model, objects.data)
-    run, is_new = _run_directory(command)
+    run, is_new = _run_directory(command, resumed, held)
     try:
         trainer = _build_trainer(command, objects, run)
         if run and trainer.is_global_zero:
@@ -148,14 +156,17 @@ def _train_teachers(command: Command) -> dict[str, str]:
     """Trains those that are configurations, unless they are trained; the run of each by its configuration."""
     runs = teachers_of_checkpoint(command)
     for source, teaching in teachers_to_train(command).items():
-        run = finished_run(teaching)
-        if run is None and command.config.trainer.fast_dev_run:
-            raise ConfigError(f"model.teacher: fast_dev_run keeps nothing, so {source} cannot be trained first; give a "
-                              "trained teacher")  # fmt: skip
-        if run is None:
-            _run(teaching)
-            run = find_runs(teaching.root, teaching.name)[-1].path
-        runs[source] = str(run)
+        with ExitStack() as held:
+            if _is_first() and finished_run(teaching) is None:  # another student may be training it
+                held.enter_context(lock_start(teaching.plain_config(), teaching.root, teaching.name, math.inf))
+            run = finished_run(teaching)
+            if run is None and command.config.trainer.fast_dev_run:
+                raise ConfigError(f"model.teacher: fast_dev_run keeps nothing, so {source} cannot be trained first; give a "
+                                  "trained teacher")  # fmt: skip
+            if run is None:
+                _run(teaching)
+                run = find_runs(teaching.root, teaching.name)[-1].path
+            runs[source] = str(run)
     return runs
 
 
@@ -191,31 +202,51 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
         for name in ("image_size", "center_crop"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
-    if command.verb != "predict" and _is_first_process():
+    if command.verb != "predict" and _is_first():
         compare(command.checkpoint.get("data"), data, command.verb)  # before anything is written; the task prints the line
 
 
-def _run_directory(command: Command) -> tuple[RunDirectory | None, bool]:
-    """Where this command writes, and whether it was made now.
+def _is_first() -> bool:
+    """Whether it is the first process of the run, before there is a Trainer to ask."""
+    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
-    A new run's own; the checkpoint's, unless another root is given; none in a `fast_dev_run`.
+
+def _resumed_run(command: Command, held: ExitStack) -> RunDirectory | None:
+    """The checkpoint's run, if this command writes there: unless another root is given, or it is a `fast_dev_run`.
+
+    A fit has it to itself, and with `--ckpt_path auto` also its configuration, of which two at once would start two runs.
+    """
+    if command.config.trainer.fast_dev_run or not _is_first():
+        return None
+    fits = command.verb == "fit"
+    if fits and command.config.ckpt_path == "auto":
+        start = command.plain_config(), command.root, command.name
+        held.enter_context(lock_start(*start))
+        if command.checkpoint_path is None and (found := find_unfinished(*start)):
+            raise RunError(f"ckpt_path: {found}: was begun by another process in the meantime; give the command again")
+    run = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
+    root = command.config.trainer.default_root_dir
+    if run is None or not (fits or root is None or run.path.is_relative_to(Path(root).resolve())):
+        return None
+    held.enter_context(run.held(fits))
+    return run
+
+
+def _run_directory(command: Command, resumed: RunDirectory | None, held: ExitStack) -> tuple[RunDirectory | None, bool]:
+    """Where this command writes, and whether it was made now: the checkpoint's run or a new one, or nowhere.
+
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
-    if command.config.trainer.fast_dev_run or not _is_first_process():
+    if command.config.trainer.fast_dev_run or not _is_first():
         return None, False
-    resumed = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
-    root = command.config.trainer.default_root_dir
-    if resumed and (command.verb == "fit" or root is None or resumed.path.is_relative_to(Path(root).resolve())):
+    if resumed:
         resumed.check_writable()
         if command.verb == "fit":
             resumed.remove_leftovers()
         return resumed, False
-    return RunDirectory.create(command.root, command.name), True
-
-
-def _is_first_process() -> bool:
-    """Before there is a Trainer to ask."""
-    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+    run = RunDirectory.create(command.root, command.name)
+    held.enter_context(run.held(command.verb == "fit"))
+    return run, True
 
 
 def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> None:

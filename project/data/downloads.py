@@ -75,6 +75,6 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     if fcntl is None or not os.access(folder, os.W_OK):
         yield
         return
-    with open(folder / ".lock", "w") as lock:
+    with open(folder / ".lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given back with the file
         yield

@@ -20,7 +20,7 @@ def fastest_precision() -> str:
     if torch.cuda.is_available():
         return "bf16-mixed" if _gpu_has_bfloat16() else "16-mixed"
     try:
-        words = Path("/proc/cpuinfo").read_text().split()
+        words = Path("/proc/cpuinfo").read_text("utf-8", "replace").split()
     except OSError:
         return "32-true"
     fast = "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= set(words)

@@ -15,9 +15,12 @@ from typing import Any
 
 import torch
 
-from project.files import write_text
 from project.redaction import hide_in_arguments
 from project.runs.directory import RunDirectory
+from project.runs.records import take_record
+from project.yaml_files import load_json
+
+_PROVENANCE = "provenance.json"
 
 _LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics", "jsonargparse", "numpy", "pillow", "scikit-learn")
 
@@ -52,9 +55,19 @@ def collect_provenance(
 
 def append_provenance(run: RunDirectory, entry: dict[str, Any]) -> None:
     """Adds one start to the run's `provenance.json`, a list with one entry for each start and resume."""
-    path = run.path / "provenance.json"
-    entries = json.loads(path.read_text()) if path.exists() else []
-    write_text(path, json.dumps([*entries, entry], indent=2) + "\n")
+    entries = take_record(run.path / _PROVENANCE, _parse_provenance) or []
+    run.write_text(_PROVENANCE, json.dumps([*entries, entry], indent=2) + "\n")
+
+
+def _parse_provenance(text: str) -> list[dict[str, Any]]:
+    entries = load_json(text)
+    if not isinstance(entries, list):
+        raise ValueError("no list of entries")
+    for entry in entries:
+        datetime.fromisoformat(entry["time"])
+        if not isinstance(entry["command"], str):
+            raise ValueError("an entry without a command")
+    return entries
 
 
 def _git_state() -> dict[str, Any] | None:
@@ -63,7 +76,7 @@ def _git_state() -> dict[str, Any] | None:
     def git(*arguments: str) -> str:
         folder = Path(__file__).parent
         return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+            ["git", *arguments], cwd=folder, capture_output=True, encoding="utf-8", check=True, timeout=10
         ).stdout.strip()
 
     try:
@@ -74,7 +87,7 @@ def _git_state() -> dict[str, Any] | None:
 
 def _cpu_name() -> str:
     if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from project.errors import ConfigError
-from project.files import write_text
 from project.redaction import hide_secrets
 from project.runs.directory import RunDirectory
+from project.runs.records import take_record
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -76,7 +77,7 @@ class MLflow(MLFlowLogger):
         import fcntl
 
         self._place.mkdir(parents=True, exist_ok=True)
-        with open(self._place / "lock", "a") as file:
+        with open(self._place / "lock", "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -158,12 +159,17 @@ def _name(run: RunDirectory) -> str:
 
 
 def _remembered(run: RunDirectory, tracker: Tracker) -> str | None:
-    path = run.path / f"{type(tracker).__name__.lower()}_run_id"
-    return path.read_text().strip() if path.exists() else None
+    return take_record(run.path / f"{type(tracker).__name__.lower()}_run_id", _parse_id)
+
+
+def _parse_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}\n", text):
+        raise ValueError("no id of a run")
+    return text.strip()
 
 
 def _remember(run: RunDirectory, tracker: Tracker, run_id: str) -> None:
-    write_text(run.path / f"{type(tracker).__name__.lower()}_run_id", run_id + "\n")
+    run.write_text(f"{type(tracker).__name__.lower()}_run_id", run_id + "\n")
 
 
 @contextmanager

@@ -10,15 +10,13 @@ a link that leads out of the directory is refused.
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import io
 import json
 import math
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -30,10 +28,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from project.errors import RunError
-from project.files import read_text
 from project.redaction import hide_secrets
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory, find_runs
+from project.runs.loggers import read_metrics
+from project.runs.records import DamagedFileError
 from project.sweeps.space import Space
 
 _FOLDER = re.compile(r"trial_\d{3,9}")
@@ -55,7 +54,7 @@ class Turn:
     trial: Trial
     folder: str
     goes_on: bool
-    lock: IO[str]
+    lock: IO[bytes]
     reported: int = 0
 
 
@@ -136,7 +135,7 @@ class Sweep:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Inside it no other process changes the study."""
-        with open(self.folder / "lock", "a") as file:
+        with open(self.folder / "lock", "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -160,7 +159,7 @@ class Sweep:
             trial = self.study.ask(self.space.distributions)
             folder = _folder(trial)
             (self.folder / folder).mkdir(exist_ok=True)
-            lock = open(self._lock_of(folder), "a")  # noqa: SIM115  held until the trial has ended
+            lock = open(self._lock_of(folder), "ab")  # noqa: SIM115  held until the trial has ended
             turn = Turn(trial, folder, "folder" in trial.user_attrs, lock)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,7 +237,7 @@ class Sweep:
 
     def _is_free(self, folder: str) -> bool:
         try:
-            with open(self._lock_of(folder)) as file:
+            with open(self._lock_of(folder), "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:  # killed before it was made
             return True
@@ -294,12 +293,11 @@ def best_value(run: RunDirectory | None) -> float | None:
 
 def validations(run: RunDirectory | None, monitor: str) -> list[float]:
     """What each validation of a run has found so far."""
-    if run is None or not (path := run.path / "metrics.csv").is_file():
+    if run is None:
         return []
-    try:
-        return [float(row[monitor]) for row in csv.DictReader(io.StringIO(read_text(path))) if row.get(monitor)]
-    except (OSError, ValueError, csv.Error):  # damaged, before this trial
-        return []
+    with suppress(DamagedFileError):
+        return [float(row[monitor]) for row in read_metrics(run).values() if row.get(monitor)]
+    return []
 
 
 def check_contained(folder: Path) -> None:

@@ -36,10 +36,10 @@ class Process(Protocol):
         """Sends SIGTERM."""
 
 
-Start = Callable[[list[str], Path, IO[str]], Process]
+Start = Callable[[list[str], Path, IO[bytes]], Process]
 
 
-def start_process(arguments: list[str], output: Path, lock: IO[str]) -> Process:
+def start_process(arguments: list[str], output: Path, lock: IO[bytes]) -> Process:
     """Starts `python -m project`, or the program of one's own.
 
     Args:
@@ -48,7 +48,7 @@ def start_process(arguments: list[str], output: Path, lock: IO[str]) -> Process:
         lock: which it holds as long as it lives.
     """
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    with open(output, "a") as file:
+    with open(output, "ab") as file:
         return subprocess.Popen(
             [sys.executable, *program(), *arguments],
             stdin=subprocess.DEVNULL,
@@ -199,6 +199,6 @@ def describe(params: dict[str, object]) -> str:
 
 def _last_line(path: Path) -> str:
     """The mistake that a trial's output ends with, or else its last line."""
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
     mistakes = [line for line in lines if line.startswith("error: ")]
     return (mistakes or lines or ["it printed nothing"])[-1]

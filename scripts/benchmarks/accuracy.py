@@ -127,7 +127,7 @@ def _run(folder: Path, config: str, *options: str) -> Iterator[tuple[list[str], 
 def _test(common: list[str], *options: str) -> float:
     project_main(["test", *common, "--ckpt_path", "best", *options])
     root = Path(common[common.index("--trainer.default_root_dir") + 1])
-    return round(json.loads(next(root.rglob("test_metrics.json")).read_text())["test/accuracy"], 4)
+    return round(json.loads(next(root.rglob("test_metrics.json")).read_text("utf-8"))["test/accuracy"], 4)
 
 
 def _plain_script(folder: Path, epochs: int) -> float:

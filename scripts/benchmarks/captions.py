@@ -41,7 +41,7 @@ _MEASURE = """
 import json, resource, sys, time
 def peak(who):
     return resource.getrusage(who).ru_maxrss / 1024
-with open(sys.argv[1]) as file:
+with open(sys.argv[1], encoding="utf-8") as file:
     predictions, references = json.load(file)
 before, children = peak(resource.RUSAGE_SELF), peak(resource.RUSAGE_CHILDREN)
 start = time.perf_counter()
@@ -62,12 +62,12 @@ def measure_caption_metrics() -> list[Row]:
     found: dict[str, list[Any]] = {name: [] for name in candidates}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "captions.json")
-        file.write_text(json.dumps([predictions, references]))
+        file.write_text(json.dumps([predictions, references]), "utf-8")
         for _ in range(_ROUNDS):
             for name, code in candidates.items():
                 command = [sys.executable, "-c", code + _MEASURE, str(file)]
                 environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-                done = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
+                done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8", env=environment)
                 found[name].append(json.loads(done.stdout.splitlines()[-1]))
     theirs = min(seconds for seconds, _, _ in found["pycocoevalcap, with Java"])
     rows = []

@@ -46,7 +46,7 @@ class Clock(Callback):
 
 
 def _note(what: dict[str, float]) -> None:
-    with open(os.environ["BENCHMARK_CLOCK"], "a") as file:
+    with open(os.environ["BENCHMARK_CLOCK"], "a", encoding="utf-8") as file:
         file.write(json.dumps(what) + "\n")
 
 
@@ -118,7 +118,7 @@ def _environment(clock: Path) -> dict[str, str]:
 
 
 def _read(clock: Path, name: str) -> list[float]:
-    return [note[name] for note in map(json.loads, clock.read_text().splitlines()) if name in note]
+    return [note[name] for note in map(json.loads, clock.read_text("utf-8").splitlines()) if name in note]
 
 
 # ---- an epoch
@@ -289,7 +289,7 @@ def _family(pid: int) -> list[int]:
         children = [
             int(child)
             for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
+            for child in (task / "children").read_text("utf-8").split()
         ]
     except OSError:  # it has ended
         return []
@@ -298,7 +298,7 @@ def _family(pid: int) -> list[int]:
 
 def _share(pid: int) -> float:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text("utf-8").splitlines()
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)

@@ -86,7 +86,9 @@ def measure_beam_memory() -> list[Row]:
     for steps in (10, 20, 40, 80):
         code = f"from benchmarks.decoding import print_beam_memory; print_beam_memory({steps})"
         environment = os.environ | {"PYTHONPATH": f"{_ROOT}:{_ROOT / 'scripts'}"}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, env=environment)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8", env=environment
+        )
         rows.append({"words": steps, "MiB": round(json.loads(done.stdout))})
     return rows
 
@@ -112,7 +114,7 @@ def print_beam_memory(steps: int) -> None:
 
 def _resident_mib() -> float:
     """Memory of this process that is in use, on Linux."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _decoder(attention: str) -> CaptionDecoder[Any, Any]:

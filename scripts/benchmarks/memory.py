@@ -134,7 +134,7 @@ def _peak(images: Path, storage: str, folder: Path) -> tuple[float, float]:
                "--trainer.default_root_dir", folder / "runs", "--progress", "none")  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", _PEAK, *map(str, options)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8", env=environment)
     own, workers = map(float, done.stdout.splitlines()[-1].split())
     return own, workers
 
@@ -155,7 +155,7 @@ class _Watch(Callback):
         if self.count in _VALIDATIONS:
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)  # or what the allocator keeps for later differs by a hundred MiB
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
             self.found[self.count] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

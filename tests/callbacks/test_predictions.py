@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from lightning.pytorch import Callback
 
 from project.analysis.gallery import Tile
 from project.callbacks.predictions import WritePredictions
-from project.errors import DataError
+from project.errors import DataError, RunError
 from project.runs.directory import RunDirectory
 
 
@@ -39,6 +40,16 @@ def inputs(tmp_path) -> list[Path]:
     for path in paths:
         Image.new("RGB", (4, 4)).save(path)
     return paths
+
+
+def test_predictions_into_a_directory_that_was_removed_say_so(tmp_path, inputs):
+    directory = RunDirectory.create(tmp_path, "r")
+    callback = WritePredictions(directory, inputs[:1])
+    callback.on_predict_start(trainer(0, 1), None)
+    shutil.rmtree(directory.path)
+    callback.on_predict_batch_end(trainer(0, 1), None, (torch.arange(1), [label(0)]), None, 0)
+    with pytest.raises(RunError, match="version_0: was removed or renamed"):
+        callback.on_predict_end(trainer(0, 1), None)
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 7])

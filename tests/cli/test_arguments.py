@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import yaml
 
 from project.cli.arguments import Arguments
 from project.errors import ConfigError
@@ -19,8 +25,22 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("files")
 def test_configurations_come_first_in_their_order():
     given = Arguments("fit", ["--seed", "1", "--config", "a.yaml", "--name=x", "-c", "b.yaml", "--config=empty.yaml"])
-    files = ["--config", "a.yaml", "--config", "b.yaml"]  # an empty one says nothing
-    assert given.ordered == [*files, "--seed", "1", "--name=x"]
+    texts = [f"--config={Path(name).read_text(encoding='utf-8')}" for name in ("a.yaml", "b.yaml")]  # not the empty one
+    assert given.ordered == [*texts, "--seed", "1", "--name=x"]
+
+
+def test_arguments_config_in_another_locale_reads_utf8(tmp_path):
+    text = "# für\nname: größer × 2\nmodel: {a: &a [1e-3, '1'], b: *a, c: !!str 2}\n"
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    code = "from project.cli.arguments import Arguments; print(ascii(Arguments('fit', ['-c', 'c.yaml']).ordered))"
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    (config,) = ast.literal_eval(done.stdout)
+    assert config.startswith("--config=")
+    assert config.isascii()
+    assert yaml.safe_load(config.removeprefix("--config=")) == yaml.safe_load(text)
+    assert "1e-3" in config, "a number to jsonargparse, and a text to PyYAML"
 
 
 @pytest.mark.usefixtures("files")

@@ -55,7 +55,7 @@ def test_killed_while_it_saves(fit, directory, ends_as_whole, task, seed):
     command.wait_for_pause()
     folder, delay = directory / "checkpoints", draw.uniform(0, 0.008)
     command.go_on()
-    while not any(name.endswith(".ckpt." + str(command.pid) + ".tmp") for name in os.listdir(folder)):
+    while not any(".ckpt." in name and name.endswith(".tmp") for name in os.listdir(folder)):
         pass
     time.sleep(delay)
     command.kill()

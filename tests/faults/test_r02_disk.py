@@ -30,7 +30,7 @@ def test_killed_within_the_file(fit, directory, ends_as_whole, task, share):
     command.go_on()
     assert command.wait() == -signal.SIGXFSZ
     assert steps_of(directory) == steps_of(directory, "best") == STEPS
-    (half,) = leftovers(directory)
+    (half,) = set(leftovers(directory)) - {".lock"}
     assert (directory / "checkpoints" / half).stat().st_size == int(share * size(directory))
     ends_as_whole(task)
 
@@ -46,7 +46,7 @@ def test_no_room_for_a_while(fit, directory, wholes, tmp_path, task):
     command.wait_for(lambda: "could not be written" in command.output)
     command.wait_for_pause()
     assert steps_of(directory) == STEPS
-    assert leftovers(directory) == []
+    assert leftovers(directory) == [".lock"]
     command.limit_files(-1)
     command.go_on()
     assert command.wait() == 0, command.output

@@ -63,4 +63,4 @@ def test_one_of_two_processes_dies(fit, directory, task, rank):
     os.kill(paused[0], signal.SIGKILL)
     assert ends_without_orphans(command) not in (0, None)
     assert steps_of(directory) == STEPS // 2  # of the first epoch, which two share
-    assert leftovers(directory) == []
+    assert set(leftovers(directory)) <= {".lock"}

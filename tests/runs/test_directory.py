@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import errno
+import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +20,10 @@ from project.runs.directory import (
     find_checkpoint,
     find_runs,
     find_unfinished,
+    lock_start,
     was_started_with,
 )
+from project.runs.locks import Lock
 from project.runs.precision import fastest_precision
 
 
@@ -203,6 +207,109 @@ def test_each_different_configuration_is_kept(tmp_path):
     (run.path / "config.before_resume_0.yaml").unlink()
     run.write_config(yaml.safe_dump({"a": 4}))
     assert kept() == {"config.before_resume_0.yaml": {"a": 3}, "config.before_resume_1.yaml": {"a": 2}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {init_args: 5}",
+        "model: 5",
+        "model: {class_path: {a: 1}, init_args: [x]}",
+        "{}",
+        "trainer: {precision: {a: 1}}",
+    ],
+)
+def test_find_unfinished_with_values_of_other_types_passes_over_the_run(tmp_path, text):
+    run = make(tmp_path, status="interrupted")
+    (run.path / "config.yaml").write_text(text)
+    config = {"model": {"class_path": "C", "init_args": {"width": 1}}, "trainer": {"precision": fastest_precision()}}
+    assert find_unfinished(config, tmp_path, "r") is None
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "status.json"])
+def test_run_directory_before_it_replaces_a_damaged_file_sets_it_aside(tmp_path, name):
+    run = make(tmp_path, {"a": 1}, status="interrupted")
+    (run.path / name).write_bytes(b"{\xff")
+    assert run.status == ("" if name == "status.json" else "interrupted")
+    run.write_config("a: 2\n")
+    run.write_status("running")
+    assert (run.path / f"{name}.damaged_1").read_bytes() == b"{\xff"
+    assert (run.read_config(), run.status) == ({"a": 2}, "running")
+    assert len(list(run.path.glob("*.damaged_*"))) == 1
+
+
+def test_check_writable_sets_aside_what_is_no_file(tmp_path):
+    run = make(tmp_path)
+    (run.path / "test_metrics.json").mkdir()
+    os.mkfifo(run.path / "index.html")
+    (run.path / "metrics.csv").symlink_to(tmp_path / "nowhere")
+    (run.checkpoints / "best.ckpt").mkdir()
+    run.check_writable()
+    found = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*.damaged_1")}
+    assert found == {
+        f"{n}.damaged_1" for n in ("test_metrics.json", "index.html", "metrics.csv", "checkpoints/best.ckpt")
+    }
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_held_run_is_refused_to_another_that_trains(tmp_path):
+    run = make(tmp_path)
+    with run.held(alone=True):
+        with RunDirectory(run.path).held(alone=False):  # test and predict
+            pass
+        with pytest.raises(RunError, match=f"^held by process {os.getpid()} on "):
+            Lock(run.path / ".lock", "held by {}", patience=0)
+    with run.held(alone=True):
+        assert (run.path / ".lock").is_file()
+    assert not (run.path / ".lock").exists()
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["", "another run in its place"])
+def test_check_present_of_a_renamed_directory_goes_on_in_a_new_version(tmp_path, other, capsys):
+    run = make(tmp_path, {"a": 1})
+    with run.held(alone=True):
+        run.write_text("metrics.csv", "epoch,step\n")
+        assert not run.check_present()
+        earlier = run.path.rename(tmp_path / "mine")
+        if other:
+            make(tmp_path, {"b": 2})
+        run.write_status("running")
+        assert run.path == tmp_path / "r" / f"version_{int(other)}"
+        assert run.moves == 1
+        assert (run.path / ".lock").is_file()
+        assert not run.check_present()
+    assert (run.read_config(), run.status, (run.path / "metrics.csv").read_text()) == (
+        {"a": 1},
+        "running",
+        "epoch,step\n",
+    )
+    assert (RunDirectory(earlier).read_config(), RunDirectory(earlier).status) == ({"a": 1}, "")
+    line = f"{tmp_path / 'r' / 'version_0'}: was removed or renamed; the run goes on in {run.path}\n"
+    assert capsys.readouterr().out == line
+
+
+def test_run_directory_sent_to_another_process_is_its_path_alone(tmp_path):
+    run = make(tmp_path)
+    with run.held(alone=True):
+        copied = pickle.loads(pickle.dumps(run))
+    assert copied == run
+    assert not copied.check_present()
+
+
+def test_lock_start_refuses_the_same_configuration_alone_and_leaves_nothing(tmp_path):
+    config = {"seed": 1, "data": {"root": tmp_path}}
+    with lock_start(config, tmp_path / "runs", "r", 0):
+        with lock_start(config | {"seed": 2}, tmp_path / "runs", "r", 0), lock_start(config, tmp_path / "runs", "s", 0):
+            pass
+        with (
+            pytest.raises(RunError, match=rf"^ckpt_path: .*r: a run .* by process {os.getpid()} on .*; wait for it"),
+            lock_start(config, tmp_path / "runs", "r", 0),
+        ):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write"), lock_start(config, tmp_path / "file", "r", 0):
+        pass
 
 
 def test_leftovers_of_a_killed_process_are_removed_from_the_run_and_its_checkpoints(tmp_path):

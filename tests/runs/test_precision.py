@@ -24,7 +24,7 @@ from project.runs.precision import check_compiler, check_precision, fastest_prec
     ],
 )
 def test_a_processor_without_a_gpu(monkeypatch, flags, precision):
-    def read_text(path: Path) -> str:
+    def read_text(path: Path, *_: str) -> str:
         assert str(path) == "/proc/cpuinfo"
         if flags is None:
             raise FileNotFoundError(path)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 import torch
 
 from project.runs import provenance
@@ -58,10 +59,27 @@ def test_without_a_checkout_or_without_git_there_is_no_commit(monkeypatch, tmp_p
 
 def test_every_start_adds_an_entry(tmp_path):
     run = RunDirectory.create(tmp_path, "r")
-    for number in range(3):
-        append_provenance(run, {"number": number})
-    assert json.loads((run.path / "provenance.json").read_text()) == [{"number": number} for number in range(3)]
+    entries = [{"number": number, "time": "2026-01-01T00:00:00+00:00", "command": "fit"} for number in range(3)]
+    for entry in entries:
+        append_provenance(run, entry)
+    assert json.loads((run.path / "provenance.json").read_text()) == entries
     assert sorted(path.name for path in run.path.iterdir()) == ["checkpoints", "provenance.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[", "{}", "3", "[3]", "[" * 9999, '[{"time": "2026-01-01T00:00:00"}]', '[{"command": "fit"}]',
+        '[{"time": "2026-02-30T00:00:00", "command": "fit"}]', '[{"time": 5, "command": "fit"}]',
+        '[{"time": "2026-01-01T00:00:00", "command": ["fit"]}]',
+    ],
+)  # fmt: skip
+def test_append_provenance_to_a_damaged_file_begins_anew_and_keeps_the_other(tmp_path, text):
+    run = RunDirectory.create(tmp_path, "r")
+    (run.path / "provenance.json").write_text(text)
+    append_provenance(run, {"time": "2026-01-01T00:00:00", "command": "fit"})
+    assert (run.path / "provenance.json.damaged_1").read_text() == text
+    assert len(json.loads((run.path / "provenance.json").read_text())) == 1
 
 
 def test_a_fit_and_what_follows_are_all_noted(run, trained, trained_images):

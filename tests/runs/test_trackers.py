@@ -57,6 +57,18 @@ def rows(path: Path, name: str) -> list[tuple[int, float]]:
         return [(int(row["step"]), float(row[name])) for row in csv.DictReader(file) if row[name]]
 
 
+@pytest.mark.parametrize("text", ["", "half", "a/b\n", "a\nb\n", "x" * 65 + "\n"])
+def test_run_id_that_is_damaged_is_set_aside(tmp_path, text):
+    run = RunDirectory.create(tmp_path, "r")
+    path = run.path / "wandb_run_id"
+    tracker = WandB.__new__(WandB)
+    path.write_text("abc-12_Z\n")
+    assert trackers._remembered(run, tracker) == "abc-12_Z"
+    path.write_text(text)
+    assert trackers._remembered(run, tracker) is None
+    assert path.with_name("wandb_run_id.damaged_1").read_text() == text
+
+
 def stopped_at(epoch: int) -> list[str]:
     return ["--trainer.callbacks", json.dumps([{"class_path": f"{__name__}.StopAfter", "init_args": {"epoch": epoch}}])]
 

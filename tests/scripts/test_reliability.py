@@ -69,7 +69,8 @@ def test_faults_are_counted_by_promise_and_test(fill):
     assert "old" not in lines
     assert lines[0] == "# Page"
     assert lines[-1] == "more"
-    assert [line.split(" | ")[0] for line in lines if line.startswith("| R")] == [f"| R{n}" for n in range(1, 15)]
+    numbers = sorted({int(path.name[6:8]) for path in (ROOT / "tests" / "faults").glob("test_r*.py")})
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| R")] == [f"| R{number}" for number in numbers]
 
 
 def test_a_test_that_was_run_again_counts_once(fill):

@@ -74,7 +74,7 @@ class _Process:
         self.asked = True
 
     def _validate(self) -> None:
-        table = MetricsCSV(self.run.path, resume_step=self.done)
+        table = MetricsCSV(self.run, resume_step=self.done)
         table.log_metrics({"epoch": self.done, MONITOR: self.values[self.done]}, self.done)
         table.save()
         self.done += 1

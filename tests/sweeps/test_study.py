@@ -324,7 +324,7 @@ def test_validations_of_a_damaged_table_are_none(tmp_path):
     for content in (b"val/accuracy\nmuch\n", b"\xff", b'val/accuracy\n"1\0', b"val/accuracy\n" + b'"' + b"1" * 200_000):
         (run.path / "metrics.csv").write_bytes(content)
         assert validations(run, "val/accuracy") == []
-    (run.path / "metrics.csv").write_text("val/accuracy\n0.5\n\n0.75\n")
+    (run.path / "metrics.csv").write_text("epoch,step,val/accuracy\n0,0,0.5\n0,1,\n0,2,0.75\n")
     assert validations(run, "val/accuracy") == [0.5, 0.75]
 
 

@@ -113,6 +113,26 @@ def test_a_mirror_has_its_module():
     assert lost == []
 
 
+def decodes_by_locale(call: ast.Call) -> bool:
+    """Whether a call reads or writes text, and does not name its encoding."""
+    function, named = call.func, {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in named:
+        return False
+    if isinstance(function, ast.Name) and function.id == "open":
+        mode = [*call.args[1:2], *([named["mode"]] if "mode" in named else [])]
+        return not (mode and isinstance(mode[0], ast.Constant) and "b" in mode[0].value)
+    if isinstance(function, ast.Attribute) and function.attr in ("read_text", "write_text"):
+        return len(call.args) <= (function.attr == "write_text")
+    of_subprocess = isinstance(function, ast.Attribute) and ast.unparse(function.value) == "subprocess"
+    return of_subprocess and bool({"text", "universal_newlines"} & named.keys())
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "scripts").rglob("*.py"))], ids=name)
+def test_text_files_always_have_an_encoding(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    assert [call.lineno for call in calls if decodes_by_locale(call)] == []
+
+
 def test_the_tests_are_no_packages():
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
