@@ -203,7 +203,9 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
     if command.verb != "predict" and _is_first():
-        compare(command.checkpoint.get("data"), data, command.verb)  # before anything is written; the task prints the line
+        compare(
+            command.checkpoint.get("data"), data, command.verb
+        )  # before anything is written; the task prints the line
 
 
 def _is_first() -> bool:

@@ -58,6 +58,7 @@ class GivenOptions:
         for group in self._optimizer.param_groups:
             _check(all(isinstance(group.get(name, 0.0), float) for name in ("lr", "initial_lr")), "a learning rate")
         for parameter, state in self._optimizer.state.items():
+            _check(isinstance(parameter, Tensor) and isinstance(state, dict), "the optimizer's list of parameters")
             for name, value in state.items():
                 fits = isinstance(value, (int, float, type(None)))
                 if isinstance(value, Tensor):

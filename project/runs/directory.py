@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -103,6 +104,8 @@ class RunDirectory:
         Raises:
             RunError: the directory cannot be written.
         """
+        if self.checkpoints.is_symlink():  # it would have checkpoints replaced elsewhere
+            raise RunError(f"{self.checkpoints}: is a link; put the directory itself there")
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.checkpoints):
@@ -303,18 +306,18 @@ def find_unfinished(config: dict[str, Any], root: str | Path, name: str) -> Path
 def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
     """Whether a run has this configuration.
 
-    Options that there were not when it was started do not count, nor does a precision that is only this machine's default:
-    a job may be queued again on another machine, and goes on in the checkpoint's precision.
+    Options that there were not when it was started do not count, nor do places to write to, nor a precision that is only
+    this machine's default: a job may be queued again on another machine, and continues in the checkpoint's precision.
     """
     try:
-        kept = hide_secrets(run.read_config())
+        kept = _without_places(hide_secrets(run.read_config()))
     except RunError as error:
         rank_zero_info(f"{error}; whether it is a run of this configuration is unknown, and it is left alone")
         return False
     lost = {"model", "data", "trainer"} & config.keys() - kept.keys()  # it was cut off
     if lost or not isinstance(kept.get("trainer", {}), dict):
         return False
-    config = _known(hide_secrets(config), kept)
+    config = _known(_without_places(hide_secrets(config)), kept)
     for name, section in config.items():
         if isinstance(section, dict) and isinstance(kept[name], dict):
             config[name] = section = _known(section, kept[name])
@@ -324,6 +327,18 @@ def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
     if precision == fastest_precision():
         config["trainer"]["precision"] = kept["trainer"].get("precision")
     return config == kept
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without the places that a resumed run does not restore: its directory, and the cache."""
+    found = copy.deepcopy(config)
+    for *sections, option in (("name",), ("trainer", "default_root_dir"), ("data", "init_args", "cache_dir")):
+        options: Any = found
+        for section in sections:
+            options = options.get(section) if isinstance(options, dict) else None
+        if isinstance(options, dict):
+            options.pop(option, None)
+    return found
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
+from project.runs.schema import Schema
+
 
 class RunningMeans:
     """Means over an epoch's samples, summed on the device and read once at its end.
@@ -61,8 +63,13 @@ class RunningMeans:
         return {"names": list(self._names), "sums": sums, "count": count}
 
     def restore(self, state: dict[str, Any], rank: int) -> None:
-        """Takes the sums of `state` back, on the first process alone, since they are everybody's."""
+        """Takes the sums of `state` back, on the first process alone, since they are everybody's.
+
+        Raises:
+            SchemaError: it is not of the form of `state`.
+        """
         self.reset()
+        state = Schema().arguments(_state, state, "training_means")
         if state.get("count"):
             share = 1 if rank == 0 else 0
             self._names = tuple(state["names"])
@@ -75,3 +82,7 @@ class RunningMeans:
         totals = torch.cat([self._sums, self._sums.new_tensor([self._count])]).to(strategy.root_device)
         *sums, count = strategy.reduce(totals, reduce_op="sum").tolist()
         return sums, int(count)
+
+
+def _state(names: list[str], sums: list[float], count: int) -> None:
+    """The form of a saved state."""
