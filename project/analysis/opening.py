@@ -9,6 +9,7 @@ import project.data
 from project.data.base import ImageDataModule
 from project.errors import CheckpointError, RunError
 from project.runs.directory import RunDirectory
+from project.runs.schema import Schema, SchemaError
 from project.tasks import Task
 
 _IN_TRAINING = ("augment", "predict", "seed", "repeats", "balance", "train_size", "cache_features")
@@ -26,11 +27,12 @@ def open_run(path: str | Path, **options: Any) -> Opened:
 
     Args:
         path: the run's directory.
-        **options: of the data, in the place of the run's, such as `root` where the images lie elsewhere now.
+        **options: of the data, in the place of the run's, such as `root` where the images have moved. The run's `cache_dir`
+            is not taken: where something is written, you say.
 
     Raises:
         CheckpointError: there is no such checkpoint.
-        RunError: its configuration names no data set of this codebase.
+        RunError: its configuration names no data set of this codebase, or options that it does not take.
     """
     run = RunDirectory(Path(path))
     checkpoint = run.checkpoints / "best.ckpt"
@@ -45,5 +47,9 @@ def open_run(path: str | Path, **options: Any) -> Opened:
     if not (isinstance(data_class, type) and issubclass(data_class, ImageDataModule)):
         raise RunError(f"{path}: config.yaml names no data set of project.data; got '{name}'")
     kept = {key: value for key, value in (given if isinstance(given, dict) else {}).items() if key not in _IN_TRAINING}
+    try:
+        kept = Schema(build=True).arguments(data_class, kept, "data")
+    except SchemaError as error:
+        raise RunError(f"{path}: config.yaml: {error}") from None
     looks = {"image_size": task.image_size, "center_crop": task.center_crop}
     return Opened(task, data_class(**kept | looks | options))

@@ -45,6 +45,17 @@ def test_only_data_sets_of_this_codebase_are_opened(trained, name):
         open_run(trained)
 
 
+def test_open_run_options_of_a_stranger_are_checked_and_write_nowhere(trained, tmp_path):
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    config["data"]["init_args"]["cache_dir"] = str(tmp_path / "theirs")
+    (trained / "config.yaml").write_text(yaml.safe_dump(config))
+    assert open_run(trained).data.cache_dir != tmp_path / "theirs"
+    config["data"]["init_args"]["batch_size"] = {"class_path": "os.system"}
+    (trained / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(RunError, match=r"config\.yaml: data\.batch_size: must be int"):
+        open_run(trained)
+
+
 def test_a_run_without_a_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no checkpoints/best\.ckpt"):
         open_run(tmp_path)
