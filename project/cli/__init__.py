@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ def start_program() -> None:
     """What a program does before anything else, such as imports that take seconds."""
     keep_streams()
     end_at_interrupts()
+    if os.path.expanduser("~") == "~":  # a user id without a name, which many libraries do not expect
+        os.environ["HOME"] = "/"  # as container engines set it
 
 
 def main(args: Sequence[str] | None = None) -> None:

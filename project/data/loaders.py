@@ -8,6 +8,7 @@ Shapes: B images, S × S pixels.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -184,6 +185,7 @@ class StreamingLoader(Loader):
             batch_sampler=self._keyed,
             num_workers=num_workers,
             collate_fn=_collate,
+            worker_init_fn=_leave_group,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
             # without it `iter` would draw from torch's global state, at another moment on resuming
@@ -232,6 +234,12 @@ class StreamingLoader(Loader):
 
 _Item = tuple[np.ndarray | None, int, int, int | None, str]
 """One file: pixels, label, view, epoch where it is augmented, and what is wrong with it."""
+
+
+def _leave_group(worker: int) -> None:
+    """Makes a worker a process group of its own: a SIGTERM to the whole group, as from `timeout`, is for the trainer."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 class _KeyedBatches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -93,7 +94,7 @@ def load_json(option: str, file: str) -> tuple[str, Any]:
     Raises:
         DataError: it is not there, or no JSON.
     """
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     where = f"{option}: {path}"
     try:
         content = json.loads(path.read_bytes())
