@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from project import __version__
 from project.errors import one_line_for_mistakes
+from project.runs.places import provide_places
 from project.runs.signals import end_at_interrupts
 from project.runs.streams import keep_streams
 
@@ -16,8 +16,8 @@ def start_program() -> None:
     """What a program does before anything else, such as imports that take seconds."""
     keep_streams()
     end_at_interrupts()
-    if os.path.expanduser("~") == "~":  # a user id without a name, which many libraries do not expect
-        os.environ["HOME"] = "/"  # as container engines set it
+    with one_line_for_mistakes():
+        provide_places()
 
 
 def main(args: Sequence[str] | None = None) -> None:
