@@ -214,6 +214,10 @@ with graceful_interrupt() as interrupts:
     if not (child := os.fork()):
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             os.kill(os.getpid(), number)
+        signal.signal(signal.SIGINT, lambda *_: None)  # one of its own
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
         os._exit(7)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), interrupts.count)""")
     assert line == "7 0"
