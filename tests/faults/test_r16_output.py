@@ -39,6 +39,7 @@ def fit_into(wholes, tmp_path) -> Callable[..., int]:
             harm()
             os.kill(process.pid, signal.SIGCONT)
         process.join(PATIENCE)
+        process.kill()  # where it hangs
         return process.exitcode
 
     return run
