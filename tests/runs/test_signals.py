@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -119,17 +120,30 @@ def test_first_interrupt_within_a_print_raises_nothing(monkeypatch):
 # ---- whole programs
 
 
-def program(code: str) -> tuple[subprocess.Popen[str], str]:
-    """A Python that ends at interrupts, and has run `code` as far as its `print`; and what it printed."""
+@pytest.fixture
+def program() -> Iterator[Callable[[str], tuple[subprocess.Popen[str], str]]]:
+    """Starts a Python that ends at interrupts, and runs code as far as its `print`; gives it, and what it printed."""
+    started = []
+
+    def begin(code: str) -> tuple[subprocess.Popen[str], str]:
+        started.append(_start(code))
+        return started[-1], started[-1].stdout.readline().strip()
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _start(code: str) -> subprocess.Popen[str]:
     begin = "import os, signal, sys, time\nfrom project.runs.signals import *\nend_at_interrupts()\n"
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", begin + code],
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    return process, process.stdout.readline().strip()
 
 
 SWALLOWED = {
@@ -152,7 +166,7 @@ time.sleep(60)""",
 
 
 @pytest.mark.parametrize("code", SWALLOWED.values(), ids=SWALLOWED)
-def test_program_that_is_interrupted_anywhere_exits_with_130_and_prints_nothing(code):
+def test_program_that_is_interrupted_anywhere_exits_with_130_and_prints_nothing(program, code):
     process, line = program(code)
     assert line == "ready"
     process.send_signal(signal.SIGINT)
@@ -160,7 +174,7 @@ def test_program_that_is_interrupted_anywhere_exits_with_130_and_prints_nothing(
     assert process.returncode == 130
 
 
-def test_second_interrupt_of_a_program_that_waits_in_c_exits_with_130():
+def test_second_interrupt_of_a_program_that_waits_in_c_exits_with_130(program):
     """As for another process that has died: no Python handler runs, not even the first one's."""
     process, _ = program("""
 import ctypes
@@ -178,7 +192,7 @@ with graceful_interrupt():
     assert process.returncode == 130
 
 
-def test_program_that_ends_leaves_no_process():
+def test_program_that_ends_leaves_no_process(program):
     """A forked one, one that it has started, and one that this has started, each in a group of its own."""
     process, line = program("""
 import subprocess
@@ -206,7 +220,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_forked_process_leaves_signals_to_its_parent():
+def test_forked_process_leaves_signals_to_its_parent(program):
     """A terminal interrupts all; nor does the parent take what it hears for an interrupt of its own."""
     process, line = program("""
 signal.signal(signal.SIGTERM, lambda *_: None)
@@ -225,7 +239,7 @@ with graceful_interrupt() as interrupts:
     assert process.returncode == 0
 
 
-def test_interrupt_after_everything_has_ended_changes_no_status():
+def test_interrupt_after_everything_has_ended_changes_no_status(program):
     process, _ = program("""
 class Last:
     def __del__(self, kill=os.kill, pid=os.getpid()): kill(pid, 2)
