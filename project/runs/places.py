@@ -22,5 +22,7 @@ def provide_places() -> None:
         tempfile.gettempdir()
     except FileNotFoundError:
         if not os.access(_MEMORY, os.W_OK):
-            raise RunError("no directory for temporary files can be written; name one with the variable TMPDIR") from None
+            raise RunError(
+                "no directory for temporary files can be written; name one with the variable TMPDIR"
+            ) from None
         os.environ["TMPDIR"] = tempfile.tempdir = _MEMORY

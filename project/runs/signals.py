@@ -89,11 +89,11 @@ def end_at_interrupts() -> None:
     """From now on Ctrl-C ends this program with status 130, with no traceback and no child process left.
 
     An exception would be raised in whatever code is running: an import, a destructor, a library's callback or clean-up,
-    some of which swallow it, print it, or end with a status of their own. A Python handler runs only between
-    two instructions of the main thread, which may be waiting in C for another process, so a thread of its own counts,
-    too, and ends the program at the second Ctrl-C.
+    some of which swallow it, print it, or end with a status of their own. A Python handler runs only between two
+    instructions of the main thread, which may be waiting in C for another process. So a thread counts, too: it ends the
+    program at the second Ctrl-C, and at the first while nothing inside `graceful_interrupt` takes it for a request.
     """
-    signal.signal(signal.SIGINT, lambda *_: _end())
+    signal.signal(signal.SIGINT, _end)
     # the first that is registered is the last to run: all that follows is taking down the interpreter
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "register_at_fork"):
@@ -105,9 +105,9 @@ def end_at_interrupts() -> None:
 
 
 def _count(receiver: int) -> None:
-    remaining = 2
-    while remaining > 0:
-        remaining -= os.read(receiver, 512).count(signal.SIGINT)
+    interrupts = 0
+    while not interrupts or (interrupts == 1 and signal.getsignal(signal.SIGINT) is not _end):
+        interrupts += os.read(receiver, 512).count(signal.SIGINT)
     _end()
 
 
@@ -119,7 +119,7 @@ def _leave_to_parent() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _end() -> None:
+def _end(*_: object) -> None:
     try:
         for pid in _descendants(os.getpid()):
             with suppress(ProcessLookupError):
