@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from project.analysis.comparison import compare
 from project.cli import main as project_main
+from project.cli import start_program
 from project.errors import ConfigError, RunError, did_you_mean, one_line_for_mistakes
 from project.files import read_text
 from project.runs.directory import find_runs
@@ -106,4 +107,5 @@ def _measure(options: list[str], root: str, name: str, metric: str) -> float:
 
 
 if __name__ == "__main__":
+    start_program()
     main()

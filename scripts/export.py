@@ -17,6 +17,7 @@ from pathlib import Path
 # so that `python scripts/export.py` finds the project without installing it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from project.cli import start_program
 from project.errors import one_line, one_line_for_mistakes
 from project.text import print_lines
 
@@ -48,4 +49,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    start_program()
     main()

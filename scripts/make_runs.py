@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from project.cli import main as project_main
+from project.cli import start_program
 from project.errors import one_line_for_mistakes
 from project.runs.directory import RunDirectory, find_runs
 
@@ -83,4 +84,5 @@ def _finished(root: str, name: str, seed: int) -> RunDirectory | None:
 
 
 if __name__ == "__main__":
+    start_program()
     main()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 # so that `python scripts/report.py` finds the project without installing it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from project.cli import start_program
 from project.errors import ConfigError, one_line_for_mistakes
 from project.text import print_lines
 
@@ -131,4 +132,5 @@ def _progress(names: list[str]) -> Iterator[Callable[[Section], Section]]:
 
 
 if __name__ == "__main__":
+    start_program()
     main()

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from project.analysis.caption_scores import read_predictions, read_references, score_captions
+from project.cli import start_program
 from project.errors import RunError, one_line_for_mistakes
 from project.files import write_text
 from project.metrics.captions.scores import JAVA_METRICS
@@ -49,4 +50,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    start_program()
     main()

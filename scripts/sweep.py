@@ -20,6 +20,7 @@ from typing import Any
 # so that `python scripts/sweep.py` finds the project without installing it
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from project.cli import start_program
 from project.errors import ConfigError, RunError, one_line_for_mistakes
 from project.redaction import hide_in_arguments
 from project.text import print_lines
@@ -87,4 +88,5 @@ def _sweep(options: argparse.Namespace, rest: list[str], command_line: str) -> N
 
 
 if __name__ == "__main__":
+    start_program()
     main()

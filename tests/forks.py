@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -52,4 +53,5 @@ def run_here(args: list[str], log: Path, folder: Path) -> None:
     from project.cli import main
 
     torch.set_num_threads(1)
-    main(args)
+    sys.argv = ["project", *args]
+    main()

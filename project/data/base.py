@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -111,7 +112,7 @@ class ImageDataModule(LightningDataModule):
         self.resident_gib = resident_gib
         self.num_workers = min(num_cpus(), 8) if num_workers is None else num_workers
         self.skip_bad = on_bad_image == "skip"
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache_dir()
         self.predict = predict
         self.seed = seed
         self._stores: dict[Split, Store] = {}
@@ -375,7 +376,7 @@ def find_inputs(pattern: str | None) -> list[Path]:
     """
     if not pattern:
         raise ConfigError("data.predict: name the images to predict on, such as --data.predict photos/")
-    path = Path(pattern).expanduser()
+    path = Path(os.path.expanduser(pattern))
     if path.is_dir():
         found = find_images(path)
     elif path.exists():

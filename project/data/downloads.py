@@ -38,7 +38,7 @@ class DownloadedImages(ImageDataModule, ABC):
 
     def __init__(self, root: str = "data", **options: Any) -> None:
         super().__init__(**options)
-        self.root = str(Path(root).expanduser())
+        self.root = str(Path(os.path.expanduser(root)))
 
     @abstractmethod
     def read(self, train: bool) -> VisionDataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class ImageFolder(ImageDataModule):
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ConfigError(f"data.test_fraction: must lie between 0 and 1; got {test_fraction}")
-        self.root = Path(root).expanduser()
+        self.root = Path(os.path.expanduser(root))
         self.test_fraction = test_fraction
 
     @cached_property

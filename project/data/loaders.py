@@ -191,6 +191,7 @@ class StreamingLoader(Loader):
             batch_sampler=self._keyed,
             num_workers=num_workers,
             collate_fn=_collate,
+            worker_init_fn=_leave_group,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,
             # without it `iter` would draw from torch's global state, at another moment on resuming
@@ -245,6 +246,12 @@ _Collated = tuple[Streamed | None, dict[int, str]]
 """A batch, without the files that cannot be read, and what is wrong with these by their index."""
 _Item = tuple[np.ndarray | None, int, int, int | None, str]
 """One file: pixels, label, view, epoch where it is augmented, and what is wrong with it."""
+
+
+def _leave_group(worker: int) -> None:
+    """Makes a worker a process group of its own: a SIGTERM to the whole group, as from `timeout`, is for the trainer."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 class _KeyedBatches:

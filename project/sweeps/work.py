@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Protocol
 
 from project.errors import ConfigError
 from project.runs.directory import find_runs
 from project.runs.program import program
-from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS
+from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, WARNINGS, announce, handlers, stop_at_once
 from project.sweeps.space import as_arguments
 from project.sweeps.study import Sweep, Turn, validations
 from project.text import print_lines
@@ -69,22 +70,19 @@ class Stop:
 
 @contextmanager
 def stop_requests() -> Iterator[Stop]:
-    """While inside, the first Ctrl-C or SIGTERM asks to stop; the second Ctrl-C stops at once."""
+    """While inside, the first Ctrl-C, SIGTERM or warning asks to stop; the second Ctrl-C stops at once."""
     stop = Stop()
+    before = signal.getsignal(signal.SIGINT)
 
-    def handle(number: int, _: object) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if stop.status is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            stop_at_once(before, frame)
         if stop.status is None:
             stop.status = INTERRUPT_STATUS if number == signal.SIGINT else SIGTERM_STATUS
-            print("stopping the trials; they are gone on with when the same command is given again", flush=True)
+            announce("stopping the trials; they are gone on with when the same command is given again")
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handlers(dict.fromkeys((signal.SIGINT, signal.SIGTERM, *WARNINGS), handle)):
         yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @dataclass

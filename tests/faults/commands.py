@@ -19,6 +19,7 @@ import pytest
 from tests.forks import ROOT, fork, printed, run_here
 
 PATIENCE = 120  # seconds that anything may take on a busy machine
+SOON = 60  # seconds until a run has ended of which a process has died
 
 
 class Command:
@@ -71,6 +72,12 @@ class Command:
         """Its exit status, when it has one."""
         self._until(lambda: self.status() is not None, seconds, "end")
         return self.status()
+
+    def wait_for_all(self, seconds: float = SOON) -> int:
+        """Its exit status, when its other processes have ended, too, which may need a moment to notice."""
+        status = self.wait(seconds)
+        self._until(lambda: not self.processes(), seconds, "end with all its processes")
+        return status
 
     def wait_for(self, what: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Until something has happened, which must be while it runs."""
@@ -136,7 +143,6 @@ def _run(args: list[str], log: Path, folder: Path, environment: dict[str, str], 
     os.environ.update(environment)
     if dies_of_limits:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    sys.argv = ["project", *args]
     run_here(args, log, folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -92,3 +93,38 @@ def test_a_measurement_that_is_stopped_leaves_no_half_result(start, wholes, imag
     found = [path.name for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert not {"test_metrics.json", "predictions.jsonl", "index.html"} & set(found)
     assert leftovers(tmp_path / "runs") == [] if (tmp_path / "runs").exists() else True
+
+
+@pytest.mark.parametrize("number", [*STATUS, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("place", ["update 9", "validate 24"])
+def test_signal_to_all_processes_stops_as_one_to_the_first(fit, directory, ends_as_whole, number, place):
+    """As a terminal sends Ctrl-C and a hangup, and `timeout` SIGTERM: to the loader's workers, too."""
+    command = fit("Classifier", place)
+    command.wait_for_pause()
+    os.killpg(command.pid, number)
+    command.go_on()
+    assert command.wait_for_all() == STATUS.get(number, 143), command.output
+    assert "Traceback" not in command.output
+    assert command.output.count("stopping after this batch") == (number == signal.SIGINT)
+    assert steps_of(directory) == (10 if place == "update 9" else 24)
+    ends_as_whole("Classifier")
+
+
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["the process", "the terminal's processes"])
+@pytest.mark.parametrize("place", ["train 5", "update 9", "validate 24", "end 0", "epoch 1"])
+def test_second_interrupt_at_any_moment_exits_with_130(fit, directory, whom, place, record_property):
+    """Five moments after the first: in the batch, while it saves, while it ends."""
+    waits = (0, 0.02, 0.05, 0.1, 0.2)
+    record_property("faults", len(waits))
+    for wait in waits:
+        shutil.rmtree(directory.parent, ignore_errors=True)
+        command = fit("Classifier", place)
+        command.wait_for_pause()
+        command.send(signal.SIGINT)
+        time.sleep(wait)
+        if command.status() is None:
+            whom(command.pid, signal.SIGINT)
+        assert command.wait_for_all() == 130, command.output
+        assert "Traceback" not in command.output
+        assert "Exception ignored" not in command.output
+        assert steps_of(directory) >= 0  # what there is of it opens

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -12,21 +11,11 @@ from tests.faults.commands import ROOT, state
 from tests.faults.outcomes import STEPS, leftovers, steps_of
 
 PROMISE = "R10"
-SOON = 60  # seconds
 STREAM = {"data.storage": "stream", "data.num_workers": 2}
 
 
 def workers(command) -> list[int]:
     return [pid for pid in command.processes() if pid != command.pid]
-
-
-def ends_without_orphans(command, seconds: float = SOON) -> int:
-    """Its status; its processes may need a moment to notice."""
-    status, deadline = command.wait(seconds), time.monotonic() + seconds
-    while command.processes():
-        assert time.monotonic() < deadline, "processes are left"
-        time.sleep(0.05)
-    return status
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM], ids=lambda number: number.name)
@@ -38,7 +27,7 @@ def test_a_loader_worker_dies(fit, directory, ends_as_whole, task, number):
     for pid in workers(command):
         os.kill(pid, number)
     command.go_on()
-    assert ends_without_orphans(command) not in (0, None)
+    assert command.wait_for_all() not in (0, None)
     assert "worker" in command.output
     # torch may notice in the middle of a batch, which leaves the checkpoint before; what had been read is trained on
     assert steps_of(directory) == STEPS or 29 <= steps_of(directory) < 2 * STEPS
@@ -51,7 +40,7 @@ def test_the_main_process_dies(fit, task):
     command.wait_for_pause()
     assert len(workers(command)) >= 2
     command.send(signal.SIGKILL)
-    assert ends_without_orphans(command) == -signal.SIGKILL
+    assert command.wait_for_all() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("task", "rank"), [("Classifier", 0), ("Classifier", 1), ("Captioner", 1)])
@@ -61,6 +50,6 @@ def test_one_of_two_processes_dies(fit, directory, task, rank):
     paused: list[int] = []
     command.wait_for(lambda: paused.extend(pid for pid in command.processes() if state(pid) == "T") or paused)
     os.kill(paused[0], signal.SIGKILL)
-    assert ends_without_orphans(command) not in (0, None)
+    assert command.wait_for_all() not in (0, None)
     assert steps_of(directory) == STEPS // 2  # of the first epoch, which two share
     assert set(leftovers(directory)) <= {".lock"}

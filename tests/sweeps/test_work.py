@@ -167,7 +167,7 @@ def test_two_processes_at_once_share_the_trials(new_sweep, play, curve, work):
 
 
 def test_signals_ask_to_stop(capsys):
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143), (signal.SIGUSR1, 143)):
         before = signal.getsignal(number)
         with stop_requests() as stop:
             assert stop.status is None

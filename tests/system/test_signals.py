@@ -41,3 +41,28 @@ def test_a_signal_to_the_process_writes_a_checkpoint_and_the_status_says_so(tmp_
     assert "Traceback" not in output
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] > 0
     assert json.loads((run / "status.json").read_text()) == {"status": "interrupted"}
+
+
+CONFIG = ["--config", "configs/classifier/digits.yaml"]
+COMMANDS = {
+    "fit": ["-m", "project", "fit", *CONFIG],
+    "sweep": ["scripts/sweep.py", "--space", "s.yaml", "--trials", "1", *CONFIG],
+    "report": ["scripts/report.py", "--ckpt_path", "best.ckpt"],
+    "export": ["scripts/export.py", "--ckpt_path", "best.ckpt", "--format", "onnx", "--output", "x.onnx"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not list what a process has loaded")
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_interrupt_while_libraries_are_imported_exits_with_130_and_prints_nothing(command):
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 120
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", None)
+    assert process.returncode == 130

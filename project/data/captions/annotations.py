@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -95,7 +96,7 @@ def load_json(option: str, file: str) -> tuple[str, Any]:
     Raises:
         DataError: it is not there, or no JSON.
     """
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     where = f"{option}: {path}"
     try:
         with open_regular(path) as opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class COCOCaptions(CaptionDataModule):
 
 
 def _read(split: Split, prefix: str, annotations: str, images: str) -> CaptionedSamples:
-    folder = Path(images).expanduser()
+    folder = Path(os.path.expanduser(images))
     file = read_json(f"data.{prefix}annotations", annotations)
     entries = list(file.entries("images", "the file needs a list of images"))
     places: dict[int | str, int] = {}

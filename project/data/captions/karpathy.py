@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class KarpathyCaptions(CaptionDataModule):
     def __init__(self, annotations: str, images: str, **options: Any) -> None:
         super().__init__(**options)
         self.annotations = annotations
-        self.images = Path(images).expanduser()
+        self.images = Path(os.path.expanduser(images))
 
     def load_splits(self) -> dict[Split, CaptionedSamples]:
         """Those of the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
@@ -39,8 +40,8 @@ class CaptionTable(CaptionDataModule):
         super().__init__(**options)
         if not 0 < test_fraction < 1:
             raise ConfigError(f"data.test_fraction: must lie between 0 and 1; got {test_fraction}")
-        self.table = Path(table).expanduser()
-        self.images = Path(images).expanduser() if images else self.table.parent
+        self.table = Path(os.path.expanduser(table))
+        self.images = Path(os.path.expanduser(images)) if images else self.table.parent
         self.test_fraction = test_fraction
         if self.table.suffix.lower() not in _DELIMITERS:
             raise ConfigError(f"data.table: {self.table}: its name must end with .csv or .tsv, which says what "
