@@ -127,8 +127,9 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     config = parser.parse_args(["--config", json.dumps({k: v for k, v in under.items() if v}), *arguments.ordered])
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
-    if places := restored.left_out:
-        rank_zero_info(f"not restored, since only you say where files are written: {', '.join(places)}")
+    # of a run that is resumed the root is known by its place
+    if places := restored.left_out.keys() - {"trainer.default_root_dir"}:
+        rank_zero_info(f"not restored, since only you say where files are written: {', '.join(sorted(places))}")
     return command
 
 
@@ -197,9 +198,9 @@ def _brief(value: Any) -> str:
 def _overridden(task_class: type[Task], facts: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Hyper-parameters with what the user gives over them; options of training, such as the optimizer's, are none."""
     known = parameters(task_class)
-    options = {name: value for name, value in given.items() if not is_object(known[name])}
+    options = {name: value for name, value in given.items() if not is_object(known.get(name, Any))}
     for name, value in options.items():
-        if dataclasses.is_dataclass(known[name]) and isinstance(facts.get(name), dict):
+        if dataclasses.is_dataclass(known.get(name)) and isinstance(facts.get(name), dict):
             options[name] = facts[name] | value
     return facts | options
 

@@ -268,7 +268,7 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         value = options.get(name) or []
         options[name] = list(value) if isinstance(value, list) else [value]
     writes = not options["fast_dev_run"]
-    options["default_root_dir"] = command.root
+    options["default_root_dir"] = str(run.path.parent.parent) if run else command.root
     options["plugins"].append(AtomicCheckpointIO())
     options["callbacks"] += _standing_callbacks(command, objects, run, writes, options)
     options["logger"] = _loggers(options["logger"], command, run) if command.verb == "fit" and writes else False

@@ -7,6 +7,7 @@ does not matter to them.
 from __future__ import annotations
 
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,9 @@ class Store:
 
 def default_cache_dir() -> Path:
     """Where decoded images are kept: `$XDG_CACHE_HOME/project-images`, or `~/.cache/project-images`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "project-images")
+    home = os.path.expanduser("~")  # stays as it is for a user id without a name or a home
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home if home != "~" else tempfile.gettempdir(), ".cache")
+    return Path(base, "project-images")
 
 
 def build_store(samples: Samples, size: int, cache_dir: Path, skip_bad: bool, crop: float = 1.0) -> Store:
