@@ -179,10 +179,10 @@ def run(words: list[str], place: Path) -> Outcome:
         if time.monotonic() > deadline:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return Outcome(-14, log.read_text(errors="replace"), set())
+            return Outcome(-14, log.read_text("utf-8", errors="replace"), set())
         time.sleep(0.01)
-    events = {tuple(json.loads(line)) for line in record.read_text().splitlines()} if record.exists() else set()
-    return Outcome(os.waitstatus_to_exitcode(found[1]), log.read_text(errors="replace"), events)
+    events = {tuple(json.loads(line)) for line in record.read_text("utf-8").splitlines()} if record.exists() else set()
+    return Outcome(os.waitstatus_to_exitcode(found[1]), log.read_text("utf-8", errors="replace"), events)
 
 
 def _watched(words: list[str], place: Path, log: Path, record: Path) -> int:

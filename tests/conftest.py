@@ -29,6 +29,14 @@ if sys.platform == "linux":  # two processes talk over the loopback, whatever th
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_program():
+    """Scripts run in this process; what a program does with its streams and signals would outlive the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("project.cli.start_program", lambda: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path, monkeypatch):
     """Caches go to the test's folder, and signals are as they were."""

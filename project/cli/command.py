@@ -23,7 +23,7 @@ from project.cli.restored import RestoredOptions
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished
-from project.runs.schema import is_object, parameters
+from project.runs.schema import import_path, is_object, parameters
 from project.tasks import Task
 
 DEFAULT_ROOT = "runs"
@@ -146,7 +146,7 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
     predicting = {"class_path": "project.data.ImageDataModule", "init_args": dict[str, Any]()}
     data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()
-    under: dict[str, Any] = {"model": {"class_path": f"{task_class.__module__}.{task_class.__qualname__}"}}
+    under: dict[str, Any] = {"model": {"class_path": import_path(task_class)}}
     if data:
         under["data"] = {"class_path": data["class_path"], "init_args": data["init_args"] | looks}
     parser = build_parser(verb, {*FACTS, *parameters(task_class, required=True)})
@@ -187,7 +187,7 @@ def _contradicts(name: str, ours: Any, theirs: Any, free: tuple[str, ...]) -> bo
             # options of a network that is named, such as its width, are its own defaults where they are not given
             name == "backbone_options" and ours.keys() != theirs.keys()
         )
-    return theirs is not None and ours != theirs
+    return theirs is not None and ours != theirs and bool(ours or theirs)  # none is an empty mapping, too
 
 
 def _brief(value: Any) -> str:

@@ -17,7 +17,7 @@ from project.callbacks.progress import ProgressStyle
 from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, GROUPS
 from project.errors import CheckpointError
-from project.runs.schema import Schema, SchemaError, brief, is_output, loaded_class, parameters
+from project.runs.schema import Schema, SchemaError, brief, import_path, is_output, loaded_class, parameters
 from project.tasks import Task
 from project.tasks.student import is_config
 
@@ -107,7 +107,7 @@ class RestoredOptions:
             if is_config(source) and not self._arguments.gives("model.teacher"):
                 self._refuse(f"model.teacher: {source!r:.80} is a configuration")
         options = {name: value for name, value in options.items() if name not in FACTS}
-        return {"class_path": f"{task_class.__module__}.{task_class.__qualname__}", "init_args": options}
+        return {"class_path": import_path(task_class), "init_args": options}
 
     def _object(self, section: str, base: type) -> dict[str, Any] | None:
         kept = self._config.get(section)
@@ -128,7 +128,7 @@ class RestoredOptions:
                 return None
             self._refuse(str(error))
         options = self._options(section, found, kept.get("init_args") or {})
-        return {"class_path": f"{found.__module__}.{found.__qualname__}", "init_args": options}
+        return {"class_path": import_path(found), "init_args": options}
 
     def _options(self, section: str, owner: Any, values: Any) -> dict[str, Any]:
         if not isinstance(values, dict):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -162,22 +163,21 @@ class Schema:
             raise SchemaError(f"{where}: must be the name of a class, with its options; found {brief(value)}")
         found = loaded_class(spec["class_path"], bases, where)
         options = self.arguments(found, spec.get("init_args") or {}, where, skip)
-        return {"class_path": f"{found.__module__}.{found.__qualname__}", "init_args": options}
+        return {"class_path": import_path(found), "init_args": options}
 
 
 def check_like(found: Any, reference: Any, where: str) -> None:
-    """Raises a `SchemaError` where saved state is not shaped as an object's own state: its keys, its types, no negative counts.
+    """Raises a `SchemaError` where saved state has other types than an object's own state, or negative counts.
 
     Args:
         found: plain types from a file.
-        reference: the state that the object has now; an empty mapping or `None` stands for anything.
+        reference: the state that the object has now; `None` stands for anything.
         where: the name of the whole, for the message.
     """
     if isinstance(reference, Mapping):
         _expect(isinstance(found, Mapping), found, "a mapping", where, None)
-        for name, value in reference.items():
-            _expect(name in found, "nothing", "there", f"{where}.{name}", None)
-            check_like(found[name], value, f"{where}.{name}")
+        for name in reference.keys() & found.keys():
+            check_like(found[name], reference[name], f"{where}.{name}")
     elif isinstance(reference, bool):
         _expect(type(found) is bool, found, "true or false", where, None)
     elif isinstance(reference, int):
@@ -224,22 +224,30 @@ def loaded_class(name: Any, bases: tuple[type, ...], where: str) -> type:
     Raises:
         SchemaError: there is none, or several have the short name.
     """
-    known = set(bases) | {sub for base in bases for sub in subclasses(base)}
-    by_name: dict[str, set[type]] = {}
-    for cls in known:
-        for called in {cls.__name__, f"{cls.__module__}.{cls.__qualname__}", *_aliases(cls)}:
-            by_name.setdefault(called, set()).add(cls)
-    found = by_name.get(name, set()) if isinstance(name, str) else set()
+    named = [c for base in bases for c in (base, *subclasses(base)) if name in (c.__name__, *_paths(c))]
+    # of several with one name, such as those of a module that was reloaded, the one that the name stands for now
+    found = {c for c in named if _attribute(c.__module__, c.__name__) is c} or set(named)
     if len(found) != 1:
         kind = " or ".join(base.__name__ for base in bases)
         raise SchemaError(f"{where}: {brief(name)} is no {kind} that is loaded")
     return found.pop()
 
 
-def _aliases(cls: type) -> set[str]:
-    """Shorter import paths under which a package offers a class, such as `torch.optim.SGD` of `torch.optim.sgd.SGD`."""
+def import_path(cls: type) -> str:
+    """The name by which a parser finds a loaded class."""
+    return f"{cls.__module__}.{cls.__name__ if _attribute(cls.__module__, cls.__name__) is cls else cls.__qualname__}"
+
+
+def _paths(cls: type) -> Iterator[str]:
+    """Where a class is, and shorter paths under which its package offers it, such as `torch.optim.SGD`."""
     parts = cls.__module__.split(".")
-    return {f"{'.'.join(parts[:end])}.{cls.__name__}" for end in range(1, len(parts))}
+    for end in range(len(parts), 0, -1):
+        yield f"{'.'.join(parts[:end])}.{cls.__name__}"
+
+
+def _attribute(module: str, name: str) -> Any:
+    """What a loaded module has under a name, without asking it to import more."""
+    return vars(sys.modules[module]).get(name) if module in sys.modules else None
 
 
 def subclasses(cls: type) -> set[type]:

@@ -27,7 +27,7 @@ from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from project.errors import RunError
+from project.errors import CheckpointError, RunError
 from project.redaction import hide_secrets
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory, find_runs
@@ -286,7 +286,7 @@ def best_value(run: RunDirectory | None) -> float | None:
         return None
     try:
         value = read_checkpoint(path)["callbacks"]["SaveCheckpoints"]["best_value"]
-    except (KeyError, TypeError):
+    except (CheckpointError, KeyError, TypeError):
         value = None
     return value if isinstance(value, float) and math.isfinite(value) else None
 

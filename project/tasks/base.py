@@ -191,7 +191,7 @@ class Task(OptimizedModule, ABC):
         _check_task(type(self), checkpoint, "ckpt_path")
         if self._trainer is not None:
             if self.trainer.state.fn == "fit":
-                check_like(checkpoint.get("loops", {}).get("fit_loop"), self.trainer.fit_loop.state_dict(), "loops")
+                check_like(checkpoint.get("loops", {}).get("fit_loop", {}), self.trainer.fit_loop.state_dict(), "loops")
             self._data_record = checkpoint.get("data")
             self._compare_data()
             self.training_means.restore(checkpoint.get("training_means", {}), self.trainer.global_rank)

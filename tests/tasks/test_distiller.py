@@ -42,6 +42,7 @@ def distiller(*teachers: Classifier, epoch: int = 0, verb: str = "fit", **option
         state=SimpleNamespace(fn=verb),
         current_epoch=epoch,
         num_training_batches=2,
+        fit_loop=SimpleNamespace(state_dict=dict),
         lr_scheduler_configs=[],
     )
     task._teacher = Teacher(teachers or [classifier(1, mean=[0.3] * 3)], NAMES)
