@@ -12,7 +12,8 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from project.errors import ConfigError
+from project.errors import CheckpointError, ConfigError
+from project.runs.schema import Schema
 
 _RAW = "raw_weights"
 
@@ -68,8 +69,7 @@ class WeightAverage(Callback):
         if self._restored is not None:
             self._updates = self._restored["updates"]
             with torch.no_grad():
-                for name, raw in self._restored["weights"].items():
-                    live[name].copy_(raw)
+                fill(live, self._restored["weights"])
             self._restored = None
 
     @torch.no_grad()
@@ -114,7 +114,10 @@ class WeightAverage(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps the raw weights until training begins."""
-        self._restored = checkpoint.get(_RAW)
+        raw = checkpoint.get(_RAW)
+        if raw is not None:
+            updates = Schema().value(raw["updates"], int, "updates")
+            self._restored = {"weights": tensors(raw["weights"]), "updates": updates}
 
 
 def averaged_tensors(module: LightningModule) -> Iterator[tuple[str, Tensor]]:
@@ -126,11 +129,25 @@ def averaged_tensors(module: LightningModule) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.running_var", part.running_var
 
 
+def tensors(values: Any) -> dict[str, Tensor]:
+    """Named tensors of a checkpoint.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise ValueError("averaged weights are not named tensors")
+    return values
+
+
 @torch.no_grad()
 def fill(live: dict[str, Tensor], values: dict[str, Tensor]) -> None:
     """Copies `values` into the tensors of the same names."""
-    for name, value in values.items():
-        live[name].copy_(value)
+    try:
+        for name, value in values.items():
+            live[name].copy_(value)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"ckpt_path: its averaged weights do not fit the network: {error}") from None
 
 
 def check_averageable(option: str, trainer: Trainer, live: dict[str, Tensor]) -> None:

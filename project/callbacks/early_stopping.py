@@ -6,6 +6,9 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor
+
+from project.runs.schema import check_like
 
 
 class StopEarly(EarlyStopping):
@@ -22,6 +25,9 @@ class StopEarly(EarlyStopping):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes back how long nothing was better."""
+        check_like(state_dict, {"wait_count": 0, "stopped_epoch": 0}, "early_stopping")
+        if not isinstance(state_dict["best_score"], Tensor):
+            raise ValueError("its best score is no tensor")
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

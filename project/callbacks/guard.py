@@ -17,6 +17,7 @@ from project.callbacks.nonfinite import ANOTHER, Origin, find_origin
 from project.errors import ConfigError, NonFiniteError
 from project.files import atomic_write
 from project.runs.directory import RunDirectory
+from project.runs.schema import Schema
 from project.runs.undeclared import callbacks_of, data_of
 
 _NAMED = 8  # samples that a message names
@@ -170,7 +171,7 @@ class Guard(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it back."""
-        self.skipped = state_dict["skipped"]
+        self.skipped = Schema().value(state_dict["skipped"], int, "skipped")
 
 
 def _copy(source: list[Tensor], target: list[Tensor]) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from project.callbacks.averaging import averaged_tensors, check_averageable, fill
+from project.callbacks.averaging import averaged_tensors, check_averageable, fill, tensors
 from project.errors import ConfigError
 
 
@@ -87,4 +87,4 @@ class Lookahead(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps them until training begins."""
-        self._restored = state_dict["slow"]
+        self._restored = tensors(state_dict["slow"])

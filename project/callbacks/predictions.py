@@ -42,7 +42,9 @@ class WritePredictions(Callback):
         """Opens this process's share, which no other command writes to."""
         remove_abandoned(self._path, f".{PREDICTIONS}.*.tmp")
         self._command = trainer.strategy.broadcast(os.getpid())
-        self._share = open(self._share_path(trainer.global_rank), "w", encoding="utf-8")  # noqa: SIM115  closed by a later hook
+        share = self._share_path(trainer.global_rank)
+        share.unlink(missing_ok=True)  # a link that lies there already is not followed
+        self._share = open(share, "x", encoding="utf-8")  # noqa: SIM115  closed by a later hook
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any

@@ -120,13 +120,14 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     if not {"loops", "optimizer_states"} <= checkpoint.keys():
         raise CheckpointError(f"ckpt_path: {path}: holds weights and no state of training to go on with; start a new "
                               "run from them with --model.init_from")  # fmt: skip
-    del checkpoint["state_dict"]
     restored = RestoredOptions(checkpoint, path, arguments)
     under = {**restored.training(), "model": restored.model(), "data": restored.data()}
+    del checkpoint["state_dict"]
     parser = build_parser(verb, FACTS)
     config = parser.parse_args(["--config", json.dumps({k: v for k, v in under.items() if v}), *arguments.ordered])
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
+    restored.check_teachers(config.model.init_args.get("teacher"))  # as the parser has understood it
     # of a run that is resumed the root is known by its place
     if places := restored.left_out.keys() - {"trainer.default_root_dir"}:
         rank_zero_info(f"not restored, since only you say where files are written: {', '.join(sorted(places))}")
@@ -139,10 +140,11 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     What the user gives over it is parsed by itself.
     """
     checkpoint = read_checkpoint(path)
-    del checkpoint["state_dict"]
     restored = RestoredOptions(checkpoint, path, arguments)
     task_class = restored.task_class()
-    facts = task_class.check_hyper_parameters(checkpoint["hyper_parameters"], f"ckpt_path: {path}")
+    facts = task_class.check_hyper_parameters(
+        checkpoint["hyper_parameters"], f"ckpt_path: {path}", checkpoint.pop("state_dict")
+    )
     looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
     predicting = {"class_path": "project.data.ImageDataModule", "init_args": dict[str, Any]()}
     data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import Strategy, StrategyRegistry
@@ -16,13 +17,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from project.callbacks.progress import ProgressStyle
 from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, GROUPS
+from project.data.store import num_cpus
 from project.errors import CheckpointError
-from project.runs.schema import Schema, SchemaError, brief, import_path, is_output, loaded_class, parameters
+from project.runs.schema import Schema, SchemaError, brief, import_path, is_output, loaded_class, parameters, subclasses
 from project.tasks import Task
 from project.tasks.student import is_config
 
 _PLACES = ("name", "ckpt_path", "config")  # only the user says them
 _NETWORKED = ("logger", "plugins", "profiler", "model_registry")  # options of the Trainer that send or write
+_CALLBACKS = ("EarlyStopping", "GradientAccumulationScheduler", "LearningRateMonitor", "StochasticWeightAveraging")
+"""Callbacks of Lightning that neither write, nor send, nor look for a setting."""
 
 
 class RestoredOptions:
@@ -68,7 +72,10 @@ class RestoredOptions:
 
     def data(self) -> dict[str, Any] | None:
         """The data section; none where the checkpoint has none, or the user names a class that is not loaded."""
-        return self._object("data", LightningDataModule)
+        found = self._object("data", LightningDataModule)
+        if found and (found["init_args"].get("num_workers") or 0) > num_cpus():
+            del found["init_args"]["num_workers"]  # of another machine; it changes no result
+        return found
 
     def task_class(self) -> type[Task]:
         """The class of the checkpoint's task, which is loaded, and no other than the user names.
@@ -97,17 +104,23 @@ class RestoredOptions:
         What follows from the data is left out: they have it again, and must agree.
         """
         task_class = self.task_class()
-        facts = task_class.check_hyper_parameters(self._checkpoint["hyper_parameters"], f"ckpt_path: {self._path}")
+        facts = task_class.check_hyper_parameters(
+            self._checkpoint["hyper_parameters"], f"ckpt_path: {self._path}", self._checkpoint["state_dict"]
+        )
         facts = self._options("model", task_class, facts)
         kept = self._object("model", Task) or {"init_args": {}}
         # what was left out stays so: made {}, say, it would be another configuration, and `auto` would not find its run
         unset = {name: None for name, value in kept["init_args"].items() if value is None}
         options = {**kept["init_args"], **facts, **unset}
-        for source in _as_list(options.get("teacher")):
-            if is_config(source) and not self._arguments.gives("model.teacher"):
-                self._refuse(f"model.teacher: {source!r:.80} is a configuration")
+        self.check_teachers(options.get("teacher"))
         options = {name: value for name, value in options.items() if name not in FACTS}
         return {"class_path": import_path(task_class), "init_args": options}
+
+    def check_teachers(self, teacher: Any) -> None:
+        """Refuses a teacher that would be trained by a configuration which the user has not given."""
+        for source in _as_list(teacher):
+            if is_config(source) and not self._arguments.gives("model.teacher"):
+                self._refuse(f"model.teacher: {source!r:.80} is a configuration")
 
     def _object(self, section: str, base: type) -> dict[str, Any] | None:
         kept = self._config.get(section)
@@ -127,7 +140,8 @@ class RestoredOptions:
             if self._arguments.gives(section):
                 return None
             self._refuse(str(error))
-        options = self._options(section, found, kept.get("init_args") or {})
+        options = kept.get("init_args")
+        options = self._options(section, found, {} if options is None else options)
         return {"class_path": import_path(found), "init_args": options}
 
     def _options(self, section: str, owner: Any, values: Any) -> dict[str, Any]:
@@ -138,7 +152,7 @@ class RestoredOptions:
             if name in known and is_output(known[name]):
                 if value is not None and not self._arguments.gives(f"{section}.{name}"):
                     self.left_out[f"{section}.{name}"] = str(value)
-            elif name in _NETWORKED and owner is Trainer and value not in (None, True, False):
+            elif owner is Trainer and not _is_harmless(name, value):
                 if not self._arguments.gives(f"{section}.{name}"):
                     self._refuse(f"{section}.{name}: must be given by yourself")
             else:
@@ -159,6 +173,37 @@ class RestoredOptions:
     def _refuse(self, reason: str) -> Any:
         raise CheckpointError(f"ckpt_path: {self._path}: of its run's options, {reason}; only plain values and loaded classes "
                               "are restored; give the rest with --config")  # fmt: skip
+
+
+def _is_harmless(name: str, value: Any) -> bool:
+    """Whether an option of the Trainer writes nowhere, and starts no more processes than there are devices or cores."""
+    if name in _NETWORKED:
+        return value is None or type(value) is bool
+    if name == "num_nodes":
+        return value in (None, 1)
+    if name == "devices":
+        wanted = len(value) if isinstance(value, list) else value
+        return type(wanted) is not int or wanted <= max(torch.cuda.device_count(), num_cpus())
+    if name == "callbacks":
+        specs = value if isinstance(value, list) else [value]
+        return all(map(_is_usual_callback, specs))
+    return True
+
+
+def _is_usual_callback(spec: Any) -> bool:
+    name = spec.get("class_path") if isinstance(spec, dict) else spec
+    if not isinstance(name, str) or (
+        not name.startswith(("lightning.", "pytorch_lightning.", "project.")) and "." in name
+    ):
+        return True  # the user's, if it is loaded; which is looked at later
+    short = name.rpartition(".")[2]
+    return short in _CALLBACKS or (
+        "." not in name
+        and not any(
+            cls.__name__ == short and cls.__module__.startswith(("lightning.", "project."))
+            for cls in subclasses(Callback)
+        )
+    )
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from torchvision.datasets import VisionDataset
 from project.data.base import ImageDataModule
 from project.data.samples import Samples, Split
 from project.errors import DataError
+from project.files import OutputPath
 
 try:
     import fcntl
@@ -36,7 +37,7 @@ class DownloadedImages(ImageDataModule, ABC):
     title: ClassVar[str]
     files: ClassVar[str]
 
-    def __init__(self, root: str = "data", **options: Any) -> None:
+    def __init__(self, root: OutputPath = "data", **options: Any) -> None:
         super().__init__(**options)
         self.root = str(Path(os.path.expanduser(root)))
 
@@ -75,6 +76,9 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     if fcntl is None or not os.access(folder, os.W_OK):
         yield
         return
-    with open(folder / ".lock", "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given back with the file
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # given back with the file
         yield
+    finally:
+        os.close(descriptor)

@@ -57,6 +57,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             # torch's zip writer fails once more while it closes a file that the disk had no room for
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes a checkpoint file, for Lightning's callbacks; a saved state of theirs cannot name anything else."""
+        target = Path(path)
+        if target.suffix == ".ckpt" and target.is_file() and not target.is_symlink():
+            target.unlink()
+
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
         """Opens `path` as `read_checkpoint` does; never with pickled code."""
         return read_checkpoint(path, map_location or "cpu")
@@ -108,6 +114,9 @@ def check_plain(content: Any, where: str) -> None:
     for _ in range(_DEEPEST):
         following: list[Any] = []
         for value in level:
+            # torch restores attributes, which could hide what is inside
+            if vars(value).keys() - {"_metadata"} if hasattr(value, "__dict__") else ():
+                raise CheckpointError(f"{where}: refused, since a {type(value).__name__} in it has attributes")
             if isinstance(value, dict):
                 following += value.keys()
                 following += value.values()
@@ -127,7 +136,7 @@ def check_plain(content: Any, where: str) -> None:
 
 def _is_whole(tensor: Tensor) -> bool:
     """Whether the file has all of its numbers: one repeated a billion times would take memory when it is copied."""
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or tensor.is_neg() or tensor.is_conj():
         return False
     return tensor.numel() * tensor.element_size() <= max(tensor.untyped_storage().nbytes(), 2**20)
 

@@ -113,7 +113,7 @@ class RunDirectory:
                 probe.touch(exist_ok=False)
                 probe.unlink()
                 for path in folder.iterdir():
-                    if path.suffix in _WRITTEN and not path.is_file():
+                    if path.suffix in _WRITTEN and (path.is_symlink() or not path.is_file()):
                         set_aside(path, "not a regular file")
         except OSError as error:
             raise _unwritable(self.path, error.strerror) from None

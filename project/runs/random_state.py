@@ -72,6 +72,8 @@ def _current_state() -> dict[str, Any]:
 
 def _restore(state: dict[str, Any]) -> None:
     version, internal, gauss = state["python"]
+    if not 0 <= state["numpy"][2] <= len(state["numpy"][1]):
+        raise ValueError("numpy's position is out of range")  # numpy would read past the end
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))
     torch.set_rng_state(state["torch"])

@@ -25,9 +25,11 @@ from project.files import OUTPUT
 
 _WORD = re.compile(r"[\w.+:,-]*")
 _METRIC = re.compile(r"[\w.+-]+(/[\w.+-]+)?")
+_YAML = re.compile(r"\s*[\[\]{}!&*|>%@`'\",#]|\s*[-?](\s|$)|.*(:\s|:$|\n)", re.DOTALL)  # what may be more than a scalar
 _SCALARS = (bool, int, float, str)
 _EMPTY = inspect.Parameter.empty
 _MORE = "**"
+_HUGE = 2**63  # what tensors cannot count
 
 
 class SchemaError(ValueError):
@@ -105,12 +107,14 @@ class Schema:
         if hint in (Any, object, _EMPTY) or isinstance(hint, typing.TypeVar):
             # with classes the values go to a parser, which reads a text without a type as YAML
             return _untyped(value, where, Texts.WORDS if self.classes and texts is Texts.ALL else texts)
+        if type(value) is int and abs(value) >= _HUGE:
+            raise SchemaError(f"{where}: must be less; found {brief(value)}")
         if hint is float:
             return _expect(type(value) in (int, float), value, "a number", where, value)
         if hint in (bool, int):
             return _expect(type(value) is hint, value, hint.__name__, where, value)
         if hint is str:
-            return _text(value, where, texts)
+            return self._checked_text(value, where, texts)
         if origin in (dict, Mapping) or hint is dict:
             return self._mapping(value, args or (str, Any), where, texts)
         if origin is tuple or origin in (list, set, Sequence, Iterable) or hint in (list, tuple):
@@ -120,6 +124,12 @@ class Schema:
             checked = self.arguments(hint, options, where)
             return hint(**checked) if self.build else checked
         return self._instance(value, hint, where)
+
+    def _checked_text(self, value: Any, where: str, texts: Texts) -> str:
+        text = _text(value, where, texts)
+        if self.classes and _YAML.match(text):  # the parser would make a list or a mapping of it
+            raise SchemaError(f"{where}: must be given by yourself; found {brief(value)}")
+        return text
 
     def _union(self, value: Any, args: tuple[Any, ...], where: str, texts: Texts) -> Any:
         if type(value) is str and any(is_object(arg) for arg in args):
@@ -153,7 +163,7 @@ class Schema:
         """Of a class, or of what a callable returns: a loaded class by its name, with plain arguments."""
         base, skip = hint, 0
         if get_origin(hint) is Callable:
-            called, base = get_args(hint)
+            called, base = get_args(hint) or (None, None)
             skip = len(called) if isinstance(called, list) else 0
         bases = tuple(b for b in (get_args(base) if get_origin(base) else (base,)) if isinstance(b, type))
         if not bases or not any(issubclass(base, self.classes) for base in bases):
@@ -162,7 +172,8 @@ class Schema:
         if not isinstance(spec, Mapping) or "class_path" not in spec or spec.keys() - {"class_path", "init_args"}:
             raise SchemaError(f"{where}: must be the name of a class, with its options; found {brief(value)}")
         found = loaded_class(spec["class_path"], bases, where)
-        options = self.arguments(found, spec.get("init_args") or {}, where, skip)
+        options = spec.get("init_args")
+        options = self.arguments(found, {} if options is None else options, where, skip)
         return {"class_path": import_path(found), "init_args": options}
 
 
@@ -283,6 +294,7 @@ def _texts_of(owner: Callable[..., Any]) -> Texts:
 
 def _text(value: Any, where: str, texts: Texts) -> str:
     _expect(type(value) is str, value, "a text", where, None)
+    _expect("\0" not in value, value, "a text without NUL", where, None)
     if texts is Texts.WORDS and not _WORD.fullmatch(value):
         raise SchemaError(f"{where}: must be given by yourself; found {brief(value)}")
     name = where.rpartition(".")[2]
@@ -293,6 +305,8 @@ def _text(value: Any, where: str, texts: Texts) -> str:
 
 def _untyped(value: Any, where: str, texts: Texts) -> Any:
     """A value of a parameter without a type: numbers, words, and lists and mappings of them."""
+    if type(value) is int and abs(value) >= _HUGE:
+        raise SchemaError(f"{where}: must be less; found {brief(value)}")
     if value is None or type(value) in _SCALARS:
         return _text(value, where, texts) if type(value) is str else value
     if isinstance(value, (list, tuple)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,6 +26,10 @@ from project.runs.undeclared import data_of, is_logged
 from project.tasks.optimized import OptimizedModule
 from project.tasks.running_means import RunningMeans
 from project.tasks.warm_start import load_matching
+
+_OF_RUNS = ("optimizer", "lr_scheduler", "init_from", "weights", "compile", "compile_teacher")
+_LARGEST_IMAGE = 4096  # pixels of a side
+_SPARE = 64 * 2**20  # bytes by which a network may be larger than a file's weights, such as a teacher's classifier
 
 
 class Task(OptimizedModule, ABC):
@@ -215,7 +220,7 @@ class Task(OptimizedModule, ABC):
         checkpoint = read_checkpoint(checkpoint_path, map_location)
         task_class = cls.of_checkpoint(checkpoint, f"ckpt_path: {checkpoint_path}")
         hyper_parameters = task_class.check_hyper_parameters(
-            checkpoint["hyper_parameters"], f"ckpt_path: {checkpoint_path}"
+            checkpoint["hyper_parameters"], f"ckpt_path: {checkpoint_path}", checkpoint["state_dict"]
         )
         task = task_class.build(hyper_parameters, f"ckpt_path: {checkpoint_path}", **overrides)
         task._loaded_from = checkpoint_path
@@ -235,16 +240,35 @@ class Task(OptimizedModule, ABC):
         return task_class
 
     @classmethod
-    def check_hyper_parameters(cls, values: dict[str, Any], where: str) -> dict[str, Any]:
+    def check_hyper_parameters(
+        cls, values: dict[str, Any], where: str, state_dict: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
         """Hyper-parameters from a file, each checked against the signature; plain types.
+
+        Options of a run, which no checkpoint has among them, are left out: they would compile or download something.
+
+        Args:
+            values: names and values.
+            where: the file that they are from, for messages.
+            state_dict: the weights that they must fit; a network many times as large is refused before it takes memory.
 
         Raises:
             CheckpointError: there is none of that name, or its value does not fit.
         """
         try:
-            return Schema().arguments(cls, values)
+            found = Schema().arguments(cls, {name: value for name, value in values.items() if name not in _OF_RUNS})
         except SchemaError as error:
             raise CheckpointError(f"{where}: its hyper-parameters do not fit a {cls.__name__}: {error}") from None
+        if found.get("image_size", 1) > _LARGEST_IMAGE:
+            raise CheckpointError(f"{where}: its image_size, {found['image_size']}, is above {_LARGEST_IMAGE}")
+        needed = 0
+        with suppress(Exception), torch.device("meta"):  # not all networks can be made without numbers
+            needed = sum(
+                value.nbytes for value in cls(**Schema(build=True).arguments(cls, found)).state_dict().values()
+            )
+        if needed > 4 * sum(value.nbytes for value in state_dict.values()) + _SPARE:
+            raise CheckpointError(f"{where}: its hyper-parameters describe a larger network than its weights are of")
+        return found
 
     @classmethod
     def build(cls, hyper_parameters: dict[str, Any], where: str, **overrides: Any) -> Self:

@@ -137,9 +137,11 @@ def load_teacher(path: Path, source: str, kind: type[_TaskT]) -> _TaskT:
     """
     member: Any = Task.load_from_checkpoint(path)
     checkpoint = read_checkpoint(path)
-    record = checkpoint.get("callbacks", {}).get(_RECORD, {})
+    record = checkpoint.get("callbacks", {}).get(_RECORD)
+    record = record if isinstance(record, dict) else {}
     is_best = record.get("best_step", "none") == checkpoint.get("global_step")  # a later one may be worse
-    member.recorded_best = {record["monitor"]: record["best_value"]} if is_best else {}
+    best = record.get("best_value")
+    member.recorded_best = {record.get("monitor"): best} if is_best and isinstance(best, float) else {}
     if not isinstance(member, kind):
         raise CheckpointError(f"model.teacher: {source} holds a {type(member).__name__}; a {kind.__name__} is needed")
     return member

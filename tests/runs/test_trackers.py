@@ -85,7 +85,9 @@ def test_a_run_in_mlflow_goes_on_and_ends_as_it_did_here(run, images, fit_option
     assert found.data.tags["mlflow.runName"] == "r/version_0"
     assert client.get_experiment(found.info.experiment_id).name == "project"
     # resumed with another length, which MLflow would refuse to change
-    assert run("fit", "--ckpt_path", path, "--trainer.callbacks", "null", "--trainer.max_epochs", 3) == 0
+    again = ("fit", "--ckpt_path", path, "--trainer.callbacks", "null", "--trainer.max_epochs", 3)
+    assert run(*again) == 2  # a checkpoint does not say where anything is sent
+    assert run(*again, "--config", CONFIGS / "mlflow.yaml") == 0
     assert (path / "mlflow_run_id").read_text().strip() == run_id
     found = client.get_run(run_id)
     assert found.info.status == "FINISHED"
@@ -124,7 +126,7 @@ def test_a_run_in_wandb_goes_on(run, images, fit_options, tmp_path):
     assert run(*fit_options(images, tmp_path / "runs", *overlay, *stopped_at(0))) == 143
     path = tmp_path / "runs" / "r" / "version_0"
     run_id = (path / "wandb_run_id").read_text().strip()
-    assert run("fit", "--ckpt_path", path, "--trainer.callbacks", "null") == 0
+    assert run("fit", "--ckpt_path", path, "--trainer.callbacks", "null", *overlay) == 0
     parts = sorted(path.glob("wandb/offline-run-*"))
     assert [part.name.rpartition("-")[2] for part in parts] == [run_id, run_id]
     history, config, pictures, name = [], {}, set(), ""

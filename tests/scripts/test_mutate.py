@@ -90,7 +90,7 @@ def test_the_lines_that_differ_are_shown(mutate):
 def small(tmp_path) -> Path:
     """A project of one room and one module."""
     for name in ("scripts/mutate.py", "scripts/mutation/mistakes.py", "project/__init__.py", "project/errors.py",
-                 "project/runs/__init__.py", "project/files.py"):  # fmt: skip
+                 "project/runs/__init__.py", "project/files.py", "project/text.py", "project/yaml_files.py"):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     texts = {
