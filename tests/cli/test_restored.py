@@ -60,6 +60,9 @@ CALLING = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_arg
         ("trainer", "callbacks", [CALLING], ["--trainer.callbacks", "null"]),
         ("trainer", "callbacks", "os.system", ["--trainer.callbacks", "null"]),
         ("trainer", "profiler", "simple", ["--trainer.profiler", "null"]),
+        ("trainer", "callbacks", [{"class_path": "ModelCheckpoint"}], ["--trainer.callbacks", "null"]),
+        ("trainer", "num_nodes", 2, ["--trainer.num_nodes", "1"]),
+        ("trainer", "devices", 10**6, ["--trainer.devices", "1"]),
         ("model", "optimizer", '{"class_path": "os\\u002esystem"}', ["--model.optimizer", "SGD"]),
         ("model", "lr_scheduler", {"class_path": "antigravity.fly"}, ["--model.lr_scheduler", "null"]),
         ("model", "backbone_options", {"width": {"class_path": "os.system"}}, ["--model.backbone_options", "{}"]),
@@ -105,6 +108,10 @@ def test_teacher_that_is_a_configuration_is_the_users_to_give(checkpoint):
     checkpoint["config"]["model"] = {"class_path": "project.tasks.Distiller", "init_args": {"teacher": "theirs.yaml"}}
     with pytest.raises(CheckpointError, match=r"model\.teacher: 'theirs\.yaml' is a configuration"):
         restore(checkpoint).model()
+    for text in ("[theirs.yaml]", '["theirs.yaml"]', " - theirs.yaml", "? theirs.yaml", "a: b"):  # lists to a parser
+        checkpoint["hyper_parameters"]["teacher"] = text
+        with pytest.raises(CheckpointError, match=r"model\.teacher: must be given by yourself"):
+            restore(checkpoint).model()
     assert restore(checkpoint, "--model.teacher", "mine.yaml").model()
 
 
@@ -128,3 +135,17 @@ def test_classes_that_the_user_names_may_be_named_by_the_checkpoint(checkpoint, 
     (found,) = restore(checkpoint, "--config", given).training()["trainer"]["callbacks"]
     assert found == {"class_path": "mine_of_the_user.Mine", "init_args": {"rate": 3}}
     monkeypatch.delitem(sys.modules, "mine_of_the_user")
+
+
+def test_place_of_downloads_is_the_users_to_give(checkpoint):
+    checkpoint["config"]["data"] = {"class_path": "CIFAR10", "init_args": {"root": "/etc", "batch_size": 3}}
+    restored = restore(checkpoint)
+    assert restored.data()["init_args"] == {"batch_size": 3}
+    assert restored.left_out == {"data.root": "/etc"}
+
+
+def test_number_of_workers_of_a_larger_machine_is_left_out(checkpoint):
+    checkpoint["config"]["data"]["init_args"]["num_workers"] = 10**6
+    assert "num_workers" not in restore(checkpoint).data()["init_args"]
+    checkpoint["config"]["data"]["init_args"]["num_workers"] = 1
+    assert restore(checkpoint).data()["init_args"]["num_workers"] == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections import OrderedDict
 
 import pytest
 import torch
 
 from project.errors import CheckpointError
-from project.runs.checkpoints import SCHEMA, AtomicCheckpointIO, read_checkpoint, read_weights
+from project.runs.checkpoints import SCHEMA, AtomicCheckpointIO, check_plain, read_checkpoint, read_weights
 
 VALID = {
     "state_dict": {"w": torch.arange(9000.0)},
@@ -175,3 +176,41 @@ def test_a_newer_schema_asks_for_an_update(tmp_path, schema, opens):
 
 
 KNOWN = "torch.optim.SGD"
+
+
+@pytest.mark.parametrize("kind", ["mapping", "tensor"])
+def test_check_plain_attributes_that_could_hide_something_are_refused(kind):
+    hiding = OrderedDict(a=1) if kind == "mapping" else torch.ones(2)
+    hiding.keys = 3
+    with pytest.raises(CheckpointError, match="has attributes"):
+        check_plain({"a": [hiding]}, "x")
+
+
+def test_check_plain_large_deep_and_foreign_content_is_refused():
+    deep: list = []
+    for _ in range(100):
+        deep = [deep]
+    loop: list = []
+    loop.append(loop)
+    bomb: list = [0] * 10
+    for _ in range(12):
+        bomb = [bomb] * 10
+    for content, reason in (
+        (deep, "nested more than"), (loop, "nested more than"), (bomb, "more than 10,000,000 values"), (object(), "holds a object"),
+        (torch.zeros(1).expand(10**12), "holds a Tensor"), (torch.zeros(2).to_sparse(), "holds a Tensor"),
+        ({"a": torch.float32}, "holds a dtype"),
+    ):  # fmt: skip
+        with pytest.raises(CheckpointError, match=reason):
+            check_plain({"x": content}, "x")
+    check_plain({"a": [1, 2.0, "x", None, True, b"y", (1, 2), OrderedDict(a=torch.ones(3))]}, "x")
+
+
+def test_remove_checkpoint_removes_files_of_checkpoints_alone(tmp_path):
+    (tmp_path / "directory.ckpt").mkdir()
+    for name in ("a.ckpt", "b.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "link.ckpt").symlink_to(tmp_path / "b.csv")
+    places = [tmp_path / "a.ckpt", tmp_path / "b.csv", tmp_path / "directory.ckpt", tmp_path / "link.ckpt", tmp_path]
+    for place in (*places, f"local://{tmp_path}", "http://127.0.0.1:9/x.ckpt"):
+        AtomicCheckpointIO().remove_checkpoint(place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.csv", "directory.ckpt", "link.ckpt"]

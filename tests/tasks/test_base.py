@@ -137,3 +137,23 @@ def test_early_stopping_stops_and_the_run_is_finished(run, images, fit_options, 
     assert len(column(directory, "val/loss")) == 2
     assert read_checkpoint(directory / "checkpoints" / "last.ckpt")["epoch"] == 1
     assert json.loads((directory / "status.json").read_text()) == {"status": "finished"}
+
+
+def test_check_hyper_parameters_larger_network_than_the_weights_is_refused_before_it_takes_memory():
+    options = {
+        "class_names": ["a", "b"],
+        "image_size": 16,
+        "backbone": "small_resnet",
+        "backbone_options": {"width": 4},
+    }
+    weights = Classifier(**options).state_dict()
+    assert Classifier.check_hyper_parameters(options, "x", weights) == options
+    for wrong, reason in (
+        ({"backbone_options": {"width": 20_000}}, "larger network"), ({"image_size": 10**6}, "image_size, 1000000, is above"),
+        ({"class_names": ["a"] * 10**6}, "larger network"), ({"backbone": 3}, "must be a text"),
+    ):  # fmt: skip
+        with pytest.raises(CheckpointError, match=reason):
+            Classifier.check_hyper_parameters(options | wrong, "x", weights)
+    assert "compile" not in Classifier.check_hyper_parameters(
+        options | {"compile": True, "weights": "DEFAULT"}, "x", weights
+    )
