@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, VERBS, Parser, build_parser, completion, root_parser
@@ -128,9 +127,7 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
     restored.check_teachers(config.model.init_args.get("teacher"))  # as the parser has understood it
-    # of a run that is resumed the root is known by its place
-    if places := restored.left_out.keys() - {"trainer.default_root_dir"}:
-        rank_zero_info(f"not restored, since only you say where files are written: {', '.join(sorted(places))}")
+    restored.name_places()
     return command
 
 
@@ -161,6 +158,7 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     config.model.init_args = options
     command = Command(verb, args, build_parser(verb), config, str(path), checkpoint, task_class)
     _check_complete(command)
+    restored.name_places()
     if len(parsed) < len(ordered):
         sys.stdout.write(command.dump())
         raise SystemExit(0)

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import Strategy, StrategyRegistry
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -121,6 +122,11 @@ class RestoredOptions:
         for source in _as_list(teacher):
             if is_config(source) and not self._arguments.gives("model.teacher"):
                 self._refuse(f"model.teacher: {source!r:.80} is a configuration")
+
+    def name_places(self) -> None:
+        """Names the places to write to that were left out; a run's root follows from its checkpoint."""
+        if places := sorted(self.left_out.keys() - {"trainer.default_root_dir"}):
+            rank_zero_info(f"not restored, since only you say where files are written: {', '.join(places)}")
 
     def _object(self, section: str, base: type) -> dict[str, Any] | None:
         kept = self._config.get(section)

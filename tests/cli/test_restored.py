@@ -137,11 +137,14 @@ def test_classes_that_the_user_names_may_be_named_by_the_checkpoint(checkpoint, 
     monkeypatch.delitem(sys.modules, "mine_of_the_user")
 
 
-def test_place_of_downloads_is_the_users_to_give(checkpoint):
+def test_place_of_downloads_is_the_users_to_give(checkpoint, caplog):
     checkpoint["config"]["data"] = {"class_path": "CIFAR10", "init_args": {"root": "/etc", "batch_size": 3}}
     restored = restore(checkpoint)
     assert restored.data()["init_args"] == {"batch_size": 3}
     assert restored.left_out == {"data.root": "/etc"}
+    with caplog.at_level("INFO"):
+        restored.name_places()
+    assert "only you say where files are written: data.root" in caplog.text
 
 
 def test_number_of_workers_of_a_larger_machine_is_left_out(checkpoint):
