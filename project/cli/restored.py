@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.strategies import Strategy, StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, StrategyRegistry
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -47,10 +46,10 @@ class RestoredOptions:
         self._arguments = arguments
         self._checkpoint = checkpoint
         self._config = checkpoint.get("config") or {}
-        words = frozenset(
-            [*StrategyRegistry.available_strategies(), *AcceleratorRegistry.available_accelerators(), "auto"]
-        )
-        self._schema = Schema(classes=(Optimizer, LRScheduler, Callback, Strategy), words=words)
+        # not those that import more, as deepspeed does
+        strategies = [name for name in StrategyRegistry.available_strategies() if name.startswith(("ddp", "fsdp"))]
+        words = frozenset([*strategies, "auto", "single_device", "cpu", "cuda", "gpu", "mps"])
+        self._schema = Schema((Optimizer, LRScheduler, Callback, DDPStrategy, FSDPStrategy), words)
         self.left_out: dict[str, str] = {}
         """Places to write to that the run had, by their options."""
         for name in arguments.class_names:  # so that the checkpoint may name what the user names
@@ -186,9 +185,10 @@ def _is_harmless(name: str, value: Any) -> bool:
     if name in _NETWORKED:
         return value is None or type(value) is bool
     if name == "num_nodes":
-        return value in (None, 1)
+        return value is None or (type(value) is int and value == 1)
     if name == "devices":
         wanted = len(value) if isinstance(value, list) else value
+        wanted = int(wanted) if isinstance(wanted, str) and wanted.isdecimal() else wanted
         return type(wanted) is not int or wanted <= max(torch.cuda.device_count(), num_cpus())
     if name == "callbacks":
         specs = value if isinstance(value, list) else [value]

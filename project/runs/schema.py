@@ -55,14 +55,14 @@ class Schema:
     """Checks values against annotations.
 
     Args:
-        build: whether mappings become the dataclasses that they are checked against.
         classes: bases of the classes that may be named, as `{"class_path": ..., "init_args": {...}}`.
         words: texts that may stand in the place of an object, such as the name of a strategy.
+        build: whether mappings become the dataclasses that they are checked against.
     """
 
-    build: bool = False
     classes: tuple[type, ...] = ()
     words: frozenset[str] = frozenset()
+    build: bool = False
 
     def arguments(self, owner: Callable[..., Any], values: Any, where: str = "", skip: int = 0) -> dict[str, Any]:
         """Checked keyword arguments of a class or a function; those that name a place to write to are left out.
@@ -166,12 +166,14 @@ class Schema:
             called, base = get_args(hint) or (None, None)
             skip = len(called) if isinstance(called, list) else 0
         bases = tuple(b for b in (get_args(base) if get_origin(base) else (base,)) if isinstance(b, type))
-        if not bases or not any(issubclass(base, self.classes) for base in bases):
+        if not bases or not self.classes:
             raise SchemaError(f"{where}: must be given by yourself; found {brief(value)}")
         spec = {"class_path": value} if isinstance(value, str) else value
         if not isinstance(spec, Mapping) or "class_path" not in spec or spec.keys() - {"class_path", "init_args"}:
             raise SchemaError(f"{where}: must be the name of a class, with its options; found {brief(value)}")
         found = loaded_class(spec["class_path"], bases, where)
+        if not issubclass(found, self.classes):
+            raise SchemaError(f"{where}: must be given by yourself; found {brief(value)}")
         options = spec.get("init_args")
         options = self.arguments(found, {} if options is None else options, where, skip)
         return {"class_path": import_path(found), "init_args": options}

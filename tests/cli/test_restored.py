@@ -63,6 +63,8 @@ CALLING = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_arg
         ("trainer", "callbacks", [{"class_path": "ModelCheckpoint"}], ["--trainer.callbacks", "null"]),
         ("trainer", "num_nodes", 2, ["--trainer.num_nodes", "1"]),
         ("trainer", "devices", 10**6, ["--trainer.devices", "1"]),
+        ("trainer", "devices", "1000", ["--trainer.devices", "1"]),
+        ("trainer", "strategy", "deepspeed", ["--trainer.strategy", "auto"]),
         ("model", "optimizer", '{"class_path": "os\\u002esystem"}', ["--model.optimizer", "SGD"]),
         ("model", "lr_scheduler", {"class_path": "antigravity.fly"}, ["--model.lr_scheduler", "null"]),
         ("model", "backbone_options", {"width": {"class_path": "os.system"}}, ["--model.backbone_options", "{}"]),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.strategies import DDPStrategy
 from torch.optim import SGD, Optimizer
 
 from project.data import ImageFolder
@@ -96,7 +96,7 @@ def test_loaded_class_finds_short_and_full_names_and_imports_nothing():
     assert "antigravity" not in sys.modules
 
 
-RESTORING = Schema(classes=(Optimizer, Callback, Strategy), words=frozenset({"ddp", "auto"}))
+RESTORING = Schema((Optimizer, Callback, DDPStrategy), frozenset({"ddp", "auto"}))
 
 
 def test_class_with_plain_arguments_is_restored_by_its_full_name():
@@ -131,6 +131,7 @@ def test_class_with_plain_arguments_is_restored_by_its_full_name():
         ("profiler", "simple"),
         ("strategy", HOSTILE),
         ("strategy", "a-file"),
+        ("strategy", {"class_path": "DeepSpeedStrategy"}),
         ("plugins", ["evil"]),
         ("gradient_clip_algorithm", "a/b"),
         ("default_root_dir", "/etc"),
