@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies import Strategy, StrategyRegistry
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -49,7 +49,7 @@ class RestoredOptions:
         # not those that import more, as deepspeed does
         strategies = [name for name in StrategyRegistry.available_strategies() if name.startswith(("ddp", "fsdp"))]
         words = frozenset([*strategies, "auto", "single_device", "cpu", "cuda", "gpu", "mps"])
-        self._schema = Schema((Optimizer, LRScheduler, Callback, DDPStrategy, FSDPStrategy), words)
+        self._schema = Schema((Optimizer, LRScheduler, Callback, Strategy), words)
         self.left_out: dict[str, str] = {}
         """Places to write to that the run had, by their options."""
         for name in arguments.class_names:  # so that the checkpoint may name what the user names
@@ -190,6 +190,8 @@ def _is_harmless(name: str, value: Any) -> bool:
         wanted = len(value) if isinstance(value, list) else value
         wanted = int(wanted) if isinstance(wanted, str) and wanted.isdecimal() else wanted
         return type(wanted) is not int or wanted <= max(torch.cuda.device_count(), num_cpus())
+    if name == "strategy" and isinstance(value, dict):
+        return str(value.get("class_path")).rpartition(".")[2] in ("DDPStrategy", "FSDPStrategy")
     if name == "callbacks":
         specs = value if isinstance(value, list) else [value]
         return all(map(_is_usual_callback, specs))

@@ -65,6 +65,7 @@ CALLING = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_arg
         ("trainer", "devices", 10**6, ["--trainer.devices", "1"]),
         ("trainer", "devices", "1000", ["--trainer.devices", "1"]),
         ("trainer", "strategy", "deepspeed", ["--trainer.strategy", "auto"]),
+        ("trainer", "strategy", {"class_path": "DeepSpeedStrategy"}, ["--trainer.strategy", "auto"]),
         ("model", "optimizer", '{"class_path": "os\\u002esystem"}', ["--model.optimizer", "SGD"]),
         ("model", "lr_scheduler", {"class_path": "antigravity.fly"}, ["--model.lr_scheduler", "null"]),
         ("model", "backbone_options", {"width": {"class_path": "os.system"}}, ["--model.backbone_options", "{}"]),

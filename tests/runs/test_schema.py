@@ -131,7 +131,6 @@ def test_class_with_plain_arguments_is_restored_by_its_full_name():
         ("profiler", "simple"),
         ("strategy", HOSTILE),
         ("strategy", "a-file"),
-        ("strategy", {"class_path": "DeepSpeedStrategy"}),
         ("plugins", ["evil"]),
         ("gradient_clip_algorithm", "a/b"),
         ("default_root_dir", "/etc"),
