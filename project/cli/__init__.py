@@ -13,7 +13,7 @@ from project.runs.streams import keep_streams
 
 
 def start_program() -> None:
-    """What a program does before anything else, such as imports that take seconds."""
+    """Prepares streams, signals and directories of a program; to be called before imports that take seconds."""
     keep_streams()
     end_at_interrupts()
     with one_line_for_mistakes():

@@ -71,7 +71,7 @@ class Arguments:
         return None if given in ("", "null") else given
 
     def gives(self, name: str) -> bool:
-        """Whether the user gives a whole value for an option, such as `model.optimizer`; one option inside is none."""
+        """True if the user gives a whole value for an option, such as `model.optimizer`; one option inside it does not count."""
         if any(option == name for option, _ in self._options):
             return True
         for config in self.configs:
@@ -118,7 +118,7 @@ def _class_paths(value: Any) -> Iterator[str]:
 
 
 def _read_text(name: str) -> str:
-    """What a `--config` says: a file, or the text itself."""
+    """Text of a `--config`: of the file that it names, or its own."""
     if name.lstrip().startswith("{"):
         return name
     try:

@@ -181,7 +181,7 @@ class RestoredOptions:
 
 
 def _is_harmless(name: str, value: Any) -> bool:
-    """Whether an option of the Trainer writes nowhere, and starts no more processes than there are devices or cores."""
+    """True if an option of the Trainer writes nowhere, and starts no more processes than there are devices or cores."""
     if name in _NETWORKED:
         return value is None or type(value) is bool
     if name == "num_nodes":

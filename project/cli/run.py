@@ -99,7 +99,7 @@ def _is_lightnings(error: BaseException) -> bool:
 
 
 def _while_restoring(error: BaseException) -> bool:
-    """Whether it was raised while Lightning took the state of a checkpoint."""
+    """True for an exception that was raised while Lightning restored the state of a checkpoint."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     return any(
         frame.f_globals.get("__name__") == checkpoint_connector.__name__ and "restore" in frame.f_code.co_name

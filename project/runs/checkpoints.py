@@ -135,7 +135,7 @@ def check_plain(content: Any, where: str) -> None:
 
 
 def _is_whole(tensor: Tensor) -> bool:
-    """Whether the file has all of its numbers: one repeated a billion times would take memory when it is copied."""
+    """True if the file has all numbers of a tensor: one repeated a billion times would take memory when it is copied."""
     if tensor.layout is not torch.strided or tensor.is_neg() or tensor.is_conj():
         return False
     return tensor.numel() * tensor.element_size() <= max(tensor.untyped_storage().nbytes(), 2**20)

@@ -252,14 +252,14 @@ def import_path(cls: type) -> str:
 
 
 def _paths(cls: type) -> Iterator[str]:
-    """Where a class is, and shorter paths under which its package offers it, such as `torch.optim.SGD`."""
+    """Import paths of a class: its own, and shorter ones under which its package offers it, such as `torch.optim.SGD`."""
     parts = cls.__module__.split(".")
     for end in range(len(parts), 0, -1):
         yield f"{'.'.join(parts[:end])}.{cls.__name__}"
 
 
 def _attribute(module: str, name: str) -> Any:
-    """What a loaded module has under a name, without asking it to import more."""
+    """Attribute of a loaded module, without letting it import more."""
     return vars(sys.modules[module]).get(name) if module in sys.modules else None
 
 
@@ -270,7 +270,7 @@ def subclasses(cls: type) -> set[type]:
 
 
 def is_output(hint: Any) -> bool:
-    """Whether a parameter names a place to write to: an `OutputPath`, or what may be a `Path` in foreign signatures."""
+    """True for the annotation of a parameter that names a place to write to: an `OutputPath`, or what may be a `Path` in foreign signatures."""
     if get_origin(hint) is Annotated:
         return OUTPUT in get_args(hint)[1:] or is_output(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
@@ -279,7 +279,7 @@ def is_output(hint: Any) -> bool:
 
 
 def is_object(hint: Any) -> bool:
-    """Whether a parameter takes objects, such as optimizers, that no plain value can be."""
+    """True for the annotation of a parameter that takes objects, such as optimizers, which no plain value can be."""
     if get_origin(hint) is not None:
         return get_origin(hint) is Callable or any(map(is_object, get_args(hint)))
     plain = (*_SCALARS, type(None), list, dict, tuple, object, Any, timedelta)
