@@ -211,7 +211,7 @@ class _Run:
         started = next((start.get("time") for start in starts if isinstance(start, dict)), None)
         if status and status != "finished":
             self._report(
-                f"unfinished ({status}); goes on with python -m project fit --ckpt_path {quote(str(self.path))}"
+                f"unfinished ({status}); resume with python -m project fit --ckpt_path {quote(str(self.path))}"
             )
         best = self.path / "checkpoints" / "best.ckpt"
         own = self.keys | {

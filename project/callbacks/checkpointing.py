@@ -174,7 +174,7 @@ class SaveCheckpoints(Checkpoint):
 
     def _save(self, trainer: Trainer, which: Literal["best", "last"]) -> bool:
         """Whether it could be written; all processes save, or none."""
-        assert self.run is not None, "`RunRecord` has told it"
+        assert self.run is not None, "`RunRecord` sets it"
         self.run.check_present()
         moves, self.run.path = trainer.strategy.broadcast((self.run.moves, self.run.path))
         if moves != self._moves and which == "last":

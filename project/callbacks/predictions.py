@@ -80,7 +80,7 @@ class WritePredictions(Callback):
 
     @property
     def _path(self) -> Path:
-        assert self.run is not None, "`RunRecord` has told it"
+        assert self.run is not None, "`RunRecord` sets it"
         return self.run.path
 
     def _share_path(self, rank: int) -> Path:

@@ -40,7 +40,7 @@ class WriteResults(Callback):
     def _show(self, results: dict[str, float]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        assert self.run is not None, "`RunRecord` has told it"
+        assert self.run is not None, "`RunRecord` sets it"
         with SummaryWriter(str(self.run.path)) as writer:
             for name, value in results.items():
                 if "/class_accuracy/" not in name:  # of a thousand classes a thousand curves of one point
@@ -49,7 +49,7 @@ class WriteResults(Callback):
     def _write(self, trainer: Trainer, pl_module: Any, verb: str) -> None:
         if not trainer.is_global_zero:
             return
-        assert self.run is not None, "`RunRecord` has told it"
+        assert self.run is not None, "`RunRecord` sets it"
         self.run.write_text(f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:

@@ -280,7 +280,7 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You passed `Trainer\\(accelerator='cpu', precision=", UserWarning)
             trainer = Trainer(**options)
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
         raise ConfigError(f"trainer: {error}") from None
     check_precision(str(options["precision"]), trainer.strategy.root_device)
     return trainer

@@ -203,7 +203,7 @@ def test_an_unfinished_run_is_reported_and_read(tmp_path, status):
     path = make(tmp_path, status=status)
     found = load_runs(tmp_path)
     assert found.problems == [
-        f"r/version_0: unfinished ({status}); goes on with python -m project fit --ckpt_path {path}"
+        f"r/version_0: unfinished ({status}); resume with python -m project fit --ckpt_path {path}"
     ]
     assert len(found.metrics) == 5
 

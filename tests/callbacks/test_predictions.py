@@ -52,6 +52,15 @@ def test_predictions_into_a_directory_that_was_removed_say_so(tmp_path, inputs):
         callback.on_predict_end(trainer(0, 1), None)
 
 
+def test_predictions_link_in_the_place_of_a_share_is_not_followed(tmp_path, inputs):
+    directory = RunDirectory.create(tmp_path, "r")
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+    (directory.path / f".predictions.jsonl.{os.getpid()}.0.tmp").symlink_to(outside)
+    write(directory, inputs[:1], [label(0)])
+    assert outside.read_text() == "mine"
+
+
 @pytest.mark.parametrize("count", [1, 2, 6, 7])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 2, 10])

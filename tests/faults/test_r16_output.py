@@ -1,4 +1,4 @@
-"""R16: output that cannot be written is dropped, and the run goes on; a closed terminal stops it as SIGTERM does."""
+"""R16: output that cannot be written is dropped, and the run continues; a closed terminal stops it as SIGTERM does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R17: a run goes on whatever became of its files, in one process at a time, and where its directory is removed."""
+"""R17: a run continues whatever became of its files, in one process at a time, and where its directory is removed."""
 
 from __future__ import annotations
 

@@ -6,9 +6,11 @@ import random
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
-from project.runs.random_state import RandomState
+from project.errors import CheckpointError
+from project.runs.random_state import RandomState, _current_state
 
 
 def draw() -> list[float]:
@@ -103,3 +105,14 @@ def test_with_another_number_of_processes_nothing_is_restored(tmp_path):
         seed(7)
         callback.on_train_batch_start(trainer(2, 1), None, None, 0)
         assert draw() == expected
+
+
+@pytest.mark.parametrize("position", [2**30, -1, "x"])
+def test_random_state_position_out_of_range_is_refused(tmp_path, position):
+    """numpy would take it, and read past the end of its numbers at the next draw."""
+    checkpoint = {"random_state": [_current_state()]}
+    checkpoint["random_state"][0]["numpy"][2] = position
+    callback = RandomState()
+    callback.on_load_checkpoint(trainer(), None, checkpoint)
+    with pytest.raises(CheckpointError, match="random state is damaged"):
+        callback.on_train_batch_start(trainer(), None, None, 0)

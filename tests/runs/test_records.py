@@ -65,3 +65,14 @@ def test_free_path_counts_links_to_nowhere(tmp_path):
     (tmp_path / "c.0").touch()
     (tmp_path / "c.1").symlink_to(tmp_path / "nowhere")
     assert free_path(tmp_path, "c.{}") == tmp_path / "c.2"
+
+
+def test_read_record_link_is_damaged_and_what_it_names_stays(tmp_path):
+    """A stranger's run could have any file of the user copied into it."""
+    (tmp_path / "secret.txt").write_text("3")
+    (tmp_path / "record").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(DamagedFileError, match="a link"):
+        read_record(tmp_path / "record", parse)
+    assert take_record(tmp_path / "record", parse) is None
+    assert (tmp_path / "secret.txt").read_text() == "3"
+    assert (tmp_path / "record.damaged_1").is_symlink()
