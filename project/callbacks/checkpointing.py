@@ -202,9 +202,6 @@ class SaveCheckpoints(Checkpoint):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """A validation that was broken off is run again from its start: its metrics are not in the checkpoint."""
-        for loader in checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", []):
-            if loader.get("yielded", 0) >= trainer.num_training_batches:
-                loader["yielded"] = 0  # the next epoch is whole, also where `limit_train_batches` ends one early
         if self._restart_validation:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             # what Lightning takes for "stopped in the first batch"

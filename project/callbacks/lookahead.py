@@ -11,6 +11,7 @@ from torch import Tensor
 
 from project.callbacks.averaging import averaged_tensors, check_averageable, fill, tensors
 from project.errors import ConfigError
+from project.runs.progress import run_fraction
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LookaheadOptions:
 class Lookahead(Callback):
     """Every so many steps the slow weights move towards the trained ones, which go on from there.
 
-    With t of T steps done, slow ← lerp(trained, slow, decay^every · (t / T)³), and trained ← slow. After the last step
+    With the fraction t of the run done, slow ← lerp(trained, slow, decay^every · t³), and trained ← slow. After the last step
     the slow weights are the network. They cover every parameter and the statistics of batch norms.
 
     Args:
@@ -50,15 +51,14 @@ class Lookahead(Callback):
         self.options = options
         self._slow: dict[str, Tensor] = {}
         self._restored: dict[str, Tensor] = {}
-        self._step = self._total = 0
+        self._step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins with the weights as they are, or with those of the run that is resumed."""
         restored, self._restored = self._restored, {}
         self._step = trainer.global_step
         if self.options.decay is not None:
-            task: Any = pl_module
-            self._total = task.total_steps()
+            run_fraction(trainer)  # refuses a run without a length
             live = dict(averaged_tensors(pl_module))
             check_averageable("lookahead.decay", trainer, live)
             self._slow = {name: tensor.detach().clone() for name, tensor in live.items()}
@@ -73,11 +73,11 @@ class Lookahead(Callback):
         if decay is None or step == self._step:
             return
         self._step = step
-        due = step % self.options.every == 0
-        if due or step >= self._total:
+        due, progress = step % self.options.every == 0, run_fraction(trainer)
+        if due or progress >= 1:
             live = dict(averaged_tensors(pl_module))
             if due:
-                kept = decay**self.options.every * min(step / self._total, 1.0) ** 3
+                kept = decay**self.options.every * progress**3
                 torch._foreach_lerp_(list(self._slow.values()), [live[name] for name in self._slow], 1 - kept)
             fill(live, self._slow)
 

@@ -217,10 +217,10 @@ class ImageDataModule(LightningDataModule):
         """By which attributes a set can be cut into groups: the value of each sample of a split, where it has one."""
         return {}
 
-    def training_batches(self, world_size: int) -> int:
-        """Batches in an epoch of one of `world_size` processes."""
-        skipped = len(self._store("train").skipped) if self.resident and self.skip_bad else 0
-        return len(TrainingOrder(len(self.splits["train"]) - skipped, self.batch_size, self.seed, 0, world_size))
+    def training_order(self) -> TrainingOrder | EvaluationOrder:
+        """Batches of an epoch of this process."""
+        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
+        return self._order("train", EvaluationOrder if overfitting else TrainingOrder)
 
     def _square(self, split: Split) -> tuple[int, float]:
         """Side of the images of a split, and how much of the central square they show."""
@@ -244,8 +244,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented."""
-        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
-        return self._loader("train", EvaluationOrder if overfitting else TrainingOrder)
+        return self._loader("train", type(self.training_order()))
 
     def val_dataloader(self) -> Loader:
         """Every sample once, shared among the processes."""

@@ -1,7 +1,7 @@
 """Two loaders that yield the same `Batch`: one gathers from images in memory, one streams files through workers.
 
 Both take their order from an object with `batches(start)` and keep how many batches of the epoch they have yielded,
-which Lightning saves and gives back through `state_dict` and `load_state_dict`: a resumed epoch goes on where it was.
+which Lightning saves and restores through `state_dict` and `load_state_dict`: a resumed epoch continues where it was.
 
 Shapes: B images, S × S pixels.
 """
@@ -63,15 +63,25 @@ class Loader:
         """Gives back what the loader holds; it is not to be used afterwards."""
 
     def state_dict(self) -> dict[str, int]:
-        """Batches yielded in the current epoch."""
-        return {"yielded": self._yielded}
+        """Batches yielded in the current epoch, and its division into batches."""
+        return {"yielded": self._yielded, **(self.order.state() if isinstance(self.order, TrainingOrder) else {})}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the next iteration begin after the batches already yielded; after a whole epoch, with a new one."""
+        """Makes the next iteration begin after the batches already yielded; after a whole epoch, with a new one.
+
+        Raises:
+            DataError: the rest of the epoch cannot be divided among the processes of now.
+            ValueError: the state is damaged.
+        """
+        division = {name: value for name, value in state.items() if name != "yielded"}
         yielded = state["yielded"]
         if type(yielded) is not int or yielded < 0:
             raise ValueError("the place in the epoch is no count")
-        self._start = self._yielded = yielded if yielded < len(self) else 0
+        if not yielded or yielded >= division.get("batches", len(self)):
+            yielded = 0
+        elif isinstance(self.order, TrainingOrder):
+            yielded = self.order.resume(division, yielded)
+        self._start = self._yielded = yielded
 
 
 class ResidentLoader(Loader):

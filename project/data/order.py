@@ -7,8 +7,8 @@ augmented differently each time. The first view of a sample is its index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,8 +26,19 @@ def index_of(views: _Views) -> _Views:
     return views & _INDEX_MASK
 
 
+class _Rest(NamedTuple):
+    """Division of an epoch that was begun with other batches: the views before `first` are seen, the rest is divided anew.
+
+    epoch: which epoch. first: the batch, as Lightning counts them, that the rest begins with. before: views seen by then.
+    """
+
+    epoch: int
+    first: int
+    before: int
+
+
 class TrainingOrder:
-    """Batches of one process, shuffled anew every epoch, resumable at any batch.
+    """Batches of one process, shuffled anew every epoch, resumable at any batch, also with another batch size.
 
     The epoch is divided into as few batches as `batch_size` allows, of equal size up to one sample. So none is a tiny
     remainder, every sample is seen once an epoch, and a set smaller than a batch still trains. With `balance` or
@@ -70,7 +81,9 @@ class TrainingOrder:
         self.repeats = repeats
         # a batch larger by one sample is better than an empty one
         self.num_batches = min(-(-length // (batch_size * world_size)), length // world_size)
+        self.largest = batch_size * world_size
         self.epoch = 0
+        self._rest: _Rest | None = None
 
     def __len__(self) -> int:
         return self.num_batches
@@ -79,10 +92,67 @@ class TrainingOrder:
         """Called by Lightning at the start of each epoch."""
         self.epoch = epoch
 
+    def state(self) -> dict[str, int]:
+        """The division of the current epoch, for `resume`."""
+        rest = self._division()
+        return {**rest._asdict(), "epoch": self.epoch, "batches": self.num_batches, "length": self.length}
+
+    def resume(self, state: Mapping[str, Any], done: int) -> int:
+        """Continues an epoch after `done` batches, and returns the number of the batch to continue with.
+
+        If the batch size, the number of processes or of samples has changed, the views that are left are divided anew,
+        into as few batches as possible, which get the last numbers of the epoch: so every sample is seen once, and
+        the epoch ends at the same batch as any other. With another number of samples the order is another, and the
+        epoch continues at the same fraction of it.
+
+        Args:
+            state: from `state`; one without a division is of an epoch with the batches of now.
+            done: batches of the epoch that were trained on, as Lightning counts them.
+
+        Raises:
+            DataError: fewer views are left than there are processes.
+            ValueError: the state is damaged.
+        """
+        values = {"epoch": 0, "first": 0, "before": 0, "batches": self.num_batches, "length": self.length, **state}
+        if not all(type(value) is int and value >= 0 for value in values.values()):
+            raise ValueError("the division of the epoch has something else than counts")
+        rest = _Rest(values["epoch"], values["first"], values["before"])
+        batches, length = values["batches"], values["length"]
+        if not (rest.first <= done < batches and rest.before < length):
+            raise ValueError("the place in the epoch is not in it")
+        size, larger = divmod(self.length - rest.before, batches - rest.first)
+        fits = rest.first == 0 or (
+            self.world_size <= size and size + (larger > 0) <= max(self.largest, self.world_size)
+        )
+        if (batches, length) == (self.num_batches, self.length) and fits:
+            self._rest = rest
+            return done
+        seen = round(_seen(rest, batches, length, done) * self.length / length)
+        left = self.length - seen
+        if left < self.world_size:
+            raise DataError(f"ckpt_path: {left} images are left of the epoch that was begun, too few for {self.world_size} "
+                            "processes; resume with fewer devices")  # fmt: skip
+        left = min(-(-left // self.largest), left // self.world_size, self.num_batches)
+        self._rest = _Rest(rest.epoch, self.num_batches - left, seen)
+        return self._rest.first
+
+    @property
+    def divided_anew(self) -> bool:
+        """Whether the current epoch was begun with other batches."""
+        return self._division().before > 0
+
+    def seen(self, batches: int) -> int:
+        """Views of the current epoch, of all processes, in its first `batches` batches."""
+        return _seen(self._division(), self.num_batches, self.length, batches)
+
+    def _division(self) -> _Rest:
+        return self._rest if self._rest and self._rest.epoch == self.epoch else _Rest(self.epoch, 0, 0)
+
     def batches(self, start: int = 0) -> Iterator[np.ndarray]:
         """The views of each batch of the current epoch, (B,) int64, from batch `start` on."""
+        _, first, before = self._division()
         # processes take turns, so that the repetitions of a sample meet in different ones
-        for batch in np.array_split(self._views(), self.num_batches)[start:]:
+        for batch in np.array_split(self._views()[before:], self.num_batches - first)[start - first :]:
             mine = batch[self.rank :: self.world_size]
             if self.repeats > 1:  # neighbours are mixed with each other, and are to be of different samples
                 mine = np.concatenate([mine[first :: self.repeats] for first in range(self.repeats)])
@@ -113,6 +183,12 @@ class TrainingOrder:
         repetition, place = np.divmod(turn, np.repeat(counts, slots))
         views = by_class[np.repeat(np.cumsum(counts) - counts, slots) + place] + (repetition << REPETITION_BIT)
         return views[permutation(self.seed, self.epoch, len(views), 2)]
+
+
+def _seen(rest: _Rest, batches: int, length: int, done: int) -> int:
+    """Views in the first `done` of an epoch's batches, which are of equal size, the first ones up to one view larger."""
+    size, larger = divmod(length - rest.before, batches - rest.first)
+    return rest.before + (done - rest.first) * size + min(done - rest.first, larger)
 
 
 class EvaluationOrder:

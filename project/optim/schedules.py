@@ -1,15 +1,15 @@
 """Learning-rate shapes over a whole run, as factors of the optimizer's own rate.
 
-torch's schedules want the number of steps as an argument, which nobody knows when writing a config. These are told it
-by the task once the data are known, step every batch, and do not keep it in their state: a run that is resumed with
-more epochs follows the longer shape.
+torch's schedules need the number of steps as an argument, which depends on the data, the batch size and the number of
+processes. These are functions of the fraction of the run that is done, which the task supplies: a run that is resumed
+with other batches, processes or another length follows its new shape from the same fraction.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -28,16 +28,16 @@ class Schedule(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.total_steps: int | None = None
+        self._progress: Callable[[], float] | None = None
         super().__init__(optimizer)
 
-    def set_total_steps(self, total_steps: int) -> None:
-        """Says how many optimizer steps the run has; the task calls it before the first."""
-        self.total_steps = max(total_steps, 1)
+    def follow(self, progress: Callable[[], float]) -> None:
+        """Sets the function that returns the fraction of the run that is done, 0 to 1; the task does so."""
+        self._progress = progress
         self.apply()
 
     def apply(self) -> None:
-        """Gives each group the rate of the current step."""
+        """Gives each group the rate of the current place in the run."""
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = rate
 
@@ -46,17 +46,16 @@ class Schedule(LRScheduler):
         raise NotImplementedError
 
     def get_lr(self) -> list[float | Tensor]:
-        """Each group's learning rate at the current step."""
-        progress = min(self.last_epoch / self.total_steps, 1.0) if self.total_steps else 0.0
-        factor = self.factor(progress)
+        """Each group's learning rate at the current place in the run; the first one until `follow` is called."""
+        factor = self.factor(self._progress() if self._progress else 0.0)
         return [rate * factor for rate in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        """The step and the shape; neither the optimizer nor the length of the run."""
-        return {key: value for key, value in super().state_dict().items() if key != "total_steps"}
+        """Steps done and the shape; neither the optimizer nor the progress."""
+        return {key: value for key, value in super().state_dict().items() if key != "_progress"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on at the saved step, on the shape of this run's own length."""
+        """Restores the shape, at the current place in the run."""
         super().load_state_dict(state_dict)
         self.apply()
 

@@ -19,6 +19,11 @@ def data_of(trainer: Trainer) -> Any:
     return undeclared.datamodule
 
 
+def training_source(trainer: Trainer) -> Any:
+    """Source of the training batches: a loader, a datamodule or a module."""
+    return trainer.fit_loop._data_source.instance
+
+
 def is_logged(trainer: Trainer, steps: int) -> bool:
     """Whether the last of so many steps is one that is logged."""
     undeclared: Any = trainer

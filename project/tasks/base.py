@@ -21,6 +21,7 @@ from project.data.identity import compare, describe
 from project.data.images import load_square, to_rgb, to_square
 from project.errors import CheckpointError, DataError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
+from project.runs.progress import restore_place, save_place
 from project.runs.schema import Schema, SchemaError, check_like, subclasses
 from project.runs.undeclared import data_of, is_logged
 from project.tasks.optimized import OptimizedModule
@@ -186,6 +187,7 @@ class Task(OptimizedModule, ABC):
             checkpoint["data"] = self._data_record
         checkpoint["task"] = type(self).__name__
         checkpoint["schema"] = SCHEMA
+        save_place(self.trainer, checkpoint)
         checkpoint["training_means"] = self.training_means.state(self.trainer.strategy)
         schedules = [config for config in self.trainer.lr_scheduler_configs if config.monitor in self.results]
         # which a plateau's schedule may look at before the next validation
@@ -197,6 +199,7 @@ class Task(OptimizedModule, ABC):
         if self._trainer is not None:
             if self.trainer.state.fn == "fit":
                 check_like(checkpoint.get("loops", {}).get("fit_loop", {}), self.trainer.fit_loop.state_dict(), "loops")
+                restore_place(self.trainer, checkpoint)
             self._data_record = checkpoint.get("data")
             self._compare_data()
             self.training_means.restore(checkpoint.get("training_means", {}), self.trainer.global_rank)

@@ -21,6 +21,7 @@ from project.losses.distillation import LOSSES, DistillationLosses, LossTerm, Ou
 from project.metrics.sums import WeightedMean
 from project.runs.loggers import record_costs
 from project.runs.precision import check_compiler
+from project.runs.progress import epoch_fraction
 from project.runs.undeclared import data_of
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
@@ -276,7 +277,8 @@ class Distiller(Classifier, Student):
         if not self._second_pass:
             self._rows = [self._rows[0] + found, self._rows[1] + len(batch.labels)]
         student = self._student(batch.images)
-        epoch = self.current_epoch + batch_idx / max(self.trainer.num_training_batches, 1)
+        seen, samples = epoch_fraction(self.trainer, batch_idx)
+        epoch = self.current_epoch + seen / samples
         taught = self._losses(student, teacher, Targets(batch.labels, batch.indices), epoch)
         labels = self._loss(taught.logits, batch)
         loss = self.label_weight * labels + taught.total

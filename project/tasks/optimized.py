@@ -1,8 +1,7 @@
-"""How every task is optimised: parameter groups, the schedule and its length, plateaus, sharpness-aware steps."""
+"""Optimisation of every task: parameter groups, the schedule and its place in the run, plateaus, sharpness-aware steps."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +11,19 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.cli import ReduceLROnPlateau as MonitoredPlateau
 from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from project.errors import ConfigError, did_you_mean, errors_of
 from project.optim import SAM, MuonSGD, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
+from project.runs.progress import accumulation, epochs_done, run_fraction, total_updates, updates
 
 
 class OptimizedModule(LightningModule):
-    """A LightningModule with an optimizer that is given, and a schedule that knows the run's length.
+    """A LightningModule with an optimizer that is given, and a schedule over the whole run.
 
     Args:
         optimizer: see `Task`.
@@ -59,14 +61,10 @@ class OptimizedModule(LightningModule):
         if self.sam:
             self._check_sam()
             optimizer = SAM(optimizer, self.sam, self.passing_again)
-        if self.make_lr_scheduler is None:
-            self._given_options = GivenOptions(optimizer, None)
+        self._given_options = GivenOptions(optimizer, self._make_scheduler if self.make_lr_scheduler else None)
+        scheduler = self._given_options.scheduler
+        if scheduler is None:
             return optimizer
-        with errors_of("model.lr_scheduler"):
-            scheduler = self.make_lr_scheduler(optimizer)
-        if isinstance(scheduler, Schedule):
-            scheduler.set_total_steps(self.total_steps())
-        self._given_options = GivenOptions(optimizer, scheduler)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
         if isinstance(scheduler, (Schedule, OneCycleLR, CyclicLR)):
             config["interval"] = "step"
@@ -75,6 +73,14 @@ class OptimizedModule(LightningModule):
             config["frequency"] = sys.maxsize
             config["monitor"] = self._plateau_monitor(scheduler)
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def _make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
+        assert self.make_lr_scheduler is not None, "there is a schedule"
+        with errors_of("model.lr_scheduler"):
+            scheduler = self.make_lr_scheduler(optimizer)
+        if isinstance(scheduler, Schedule):
+            scheduler.follow(lambda: run_fraction(self.trainer))
+        return scheduler
 
     def configure_model(self) -> None:
         """Notes the shapes of all parameters, of which `fsdp` is about to make vectors."""
@@ -134,20 +140,22 @@ class OptimizedModule(LightningModule):
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = value
-        optimizer, scheduler = self.trainer.optimizers[0], None
+        optimizer = self.trainer.optimizers[0]
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = value * group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
-            scheduler = config.scheduler
-            scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]
-        self._given_options = GivenOptions(optimizer, scheduler)
+            config.scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]
+        self._given_options.set_rates()
 
     def on_train_start(self) -> None:
-        """Lets the options as given hold over a checkpoint's, and the schedule set the rate.
+        """Sets the learning rate of the run's place, and lets the options as given hold over a checkpoint's.
 
         The learning-rate finder leaves the full rate, and a schedule may begin below it.
         """
-        if self.trainer.ckpt_path is not None:
+        # Lightning's callback sets it when an epoch begins, which a run that is resumed in mid-epoch does not
+        self.trainer.accumulate_grad_batches = accumulation(self.trainer, self.current_epoch)
+        resumed = self.trainer.ckpt_path is not None
+        if resumed:
             self._given_options.reapply()
         for group in self.trainer.optimizers[0].param_groups:
             if group["lr"] == self._lr:  # after setting `lr`, Lightning's finder gives all groups the full rate
@@ -155,28 +163,24 @@ class OptimizedModule(LightningModule):
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, Schedule):
                 config.scheduler.apply()
+            elif not isinstance(config.scheduler, ReduceLROnPlateau):
+                self._place(config, resumed)
 
-    def total_steps(self) -> int:
-        """Optimizer steps of the whole run.
-
-        `trainer.estimated_stepping_batches` would build the loaders now and lose the place to resume from
-        (Lightning issue 20550).
-        """
-        trainer = self.trainer
-        if trainer.max_epochs in (-1, None):
-            if trainer.max_steps == -1:
-                raise ConfigError(
-                    "trainer.max_epochs: the learning rate's shape, or lookahead, needs the run's length; set it"
-                )
-            return trainer.max_steps
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if not hasattr(datamodule, "training_batches"):
-            return int(trainer.estimated_stepping_batches)
-        batches = datamodule.training_batches(trainer.world_size)
-        limit = getattr(trainer, "overfit_batches", 0) or trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        steps = math.ceil(batches / trainer.accumulate_grad_batches) * trainer.max_epochs
-        return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+    def _place(self, config: LRSchedulerConfig, resumed: bool) -> None:
+        """Sets a schedule of torch's to the place that one made with these options would have reached by now."""
+        name, by_steps = type(config.scheduler).__name__, config.interval == "step"
+        done = updates(self.trainer) if by_steps else epochs_done(self.trainer)
+        if resumed and by_steps and config.scheduler.last_epoch != done:
+            raise ConfigError(f"model.lr_scheduler: {name} counts steps, of which the run has made {config.scheduler.last_epoch}; "
+                              f"with these batches it would be {done}. Resume with the batch size, processes and "
+                              "accumulation of before, or use a schedule over the run, such as OneCycle")  # fmt: skip
+        if isinstance(config.scheduler, OneCycleLR):
+            steps = total_updates(self.trainer)
+            if config.scheduler.total_steps < steps:
+                raise ConfigError(f"model.lr_scheduler.total_steps: the run has {steps} steps; got "
+                                  f"{config.scheduler.total_steps}. Set it to {steps}, or use OneCycle, which finds it")  # fmt: skip
+        if resumed:
+            config.scheduler = self._given_options.placed(done)
 
     @property
     def current_lr(self) -> float:
