@@ -112,7 +112,9 @@ def test_what_cannot_be_is_one_line(fails, images, fit_options, tmp_path, more, 
 
 def test_weights_in_pieces_are_refused():
     """fsdp itself runs on GPUs alone."""
-    trainer, task = SimpleNamespace(strategy=FSDPStrategy(), global_step=0), Classifier(["a", "b"], 12)
-    task.total_steps = lambda: 1
+    trainer, task = (
+        SimpleNamespace(strategy=FSDPStrategy(), global_step=0, max_epochs=-1, max_steps=1),
+        Classifier(["a", "b"], 12),
+    )
     with pytest.raises(ConfigError, match=r"^lookahead\.decay: .*fsdp.*ddp"):
         Lookahead(LookaheadOptions(0.9)).on_train_start(trainer, task)

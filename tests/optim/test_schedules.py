@@ -25,6 +25,11 @@ def rates(schedule: LRScheduler) -> list[float]:
     return [group["lr"] for group in schedule.optimizer.param_groups]
 
 
+def last(schedule: Schedule, total: int) -> None:
+    """Makes the run `total` of the schedule's steps long."""
+    schedule.follow(lambda: min(schedule.last_epoch / total, 1.0))
+
+
 def follow(schedule: LRScheduler, steps: int) -> np.ndarray:
     """The rates that each of the next steps is made with, (steps, groups)."""
     used = []
@@ -59,7 +64,7 @@ def made(kind: type[Schedule], options: tuple[float, float, float] | None, total
     named = dict(zip(("warmup", "start", "end"), options or (), strict=False))
     schedule = kind(optimizer(), **named)
     if total is not None:
-        schedule.set_total_steps(total)
+        last(schedule, total)
     return schedule
 
 
@@ -99,12 +104,12 @@ def test_before_the_length_is_known_the_rate_is_the_first_one(kind):
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-def test_the_state_holds_plain_numbers_and_neither_the_optimizer_nor_the_length(kind):
+def test_the_state_holds_plain_numbers_and_neither_the_optimizer_nor_the_progress(kind):
     schedule = made(kind, None, 40)
     follow(schedule, 7)
     state = schedule.state_dict()
     assert state["last_epoch"] == 7
-    assert not {"optimizer", "total_steps"} & state.keys()
+    assert not {"optimizer", "_progress"} & state.keys()
     assert all(isinstance(value, (int, float, bool, list, type(None))) for value in state.values())
 
 
@@ -112,14 +117,14 @@ def test_the_state_holds_plain_numbers_and_neither_the_optimizer_nor_the_length(
 @pytest.mark.parametrize(("done", "total"), [(13, 40), (13, 80), (40, 80)])
 @pytest.mark.parametrize("told", ["before", "after"])
 def test_a_resumed_run_follows_the_shape_of_its_new_length_from_its_first_step(kind, done, total, told):
-    """Lightning makes the schedule, which the task tells the length, and then restores optimizer and schedule."""
+    """Lightning makes the schedule, which the task gives its progress, and then restores optimizer and schedule."""
     first = made(kind, None, 40)
     follow(first, done)
     second = made(kind, None, total if told == "before" else None)
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.load_state_dict(first.state_dict())
     if told == "after":
-        second.set_total_steps(total)
+        last(second, total)
     used = follow(second, total - done)
     np.testing.assert_allclose(used, expected(kind, None, total, range(done, total)), rtol=1e-12, atol=1e-15)
 
@@ -135,7 +140,7 @@ def rate_at(schedule: Steps, step: int) -> float:
 @pytest.mark.parametrize(("milestones", "steps"), [((0.5, 0.75), [20, 30]), ((0.0, 0.1, 0.6), [0, 4, 24]), ((), [])])
 def test_steps_are_torchs_multi_step(milestones, steps):
     schedule = Steps(optimizer(), milestones, gamma=0.3)
-    schedule.set_total_steps(40)
+    last(schedule, 40)
     reference = MultiStepLR(optimizer(), steps, gamma=0.3)
     np.testing.assert_allclose(follow(schedule, 45), follow(reference, 45), rtol=1e-12)
 
@@ -143,7 +148,7 @@ def test_steps_are_torchs_multi_step(milestones, steps):
 @pytest.mark.parametrize("per_epoch", [391, 7, 1, 97_656])
 def test_the_rate_drops_at_the_first_step_of_its_epoch(per_epoch):
     schedule = Steps(optimizer(), (0.625, 0.75, 0.875), gamma=0.1)
-    schedule.set_total_steps(240 * per_epoch)
+    last(schedule, 240 * per_epoch)
     for drops, epoch in enumerate((150, 180, 210)):
         first = epoch * per_epoch
         assert rate_at(schedule, first - 1) == pytest.approx(0.1**drops)
@@ -155,28 +160,28 @@ def test_shares_that_no_float_is_exactly_drop_at_their_step_as_well():
     for per_epoch in (1, 391, 1251):
         for thousandths in range(1, 1000):
             schedule = Steps(optimizer(), (thousandths / 1000,), gamma=0.5)
-            schedule.total_steps = 1000 * per_epoch
+            last(schedule, 1000 * per_epoch)
             assert rate_at(schedule, thousandths * per_epoch - 1) == 1
             assert rate_at(schedule, thousandths * per_epoch) == 0.5
 
 
 def test_steps_warm_up_first():
     schedule = Steps(optimizer(), (0.25, 0.5), gamma=0.5, warmup=0.1, start=0.2)
-    schedule.set_total_steps(40)
+    last(schedule, 40)
     expected = [0.2, 0.4, 0.6, 0.8] + [1.0] * 6 + [0.5] * 10 + [0.25] * 25
     np.testing.assert_allclose(follow(schedule, 45), np.outer(expected, RATES), rtol=1e-12)
 
 
 def test_steps_resume_on_the_shape_of_the_new_length():
     first = Steps(optimizer(), (0.5,))
-    first.set_total_steps(20)
+    last(first, 20)
     follow(first, 12)
     state = first.state_dict()
     assert state["milestones"] == [0.5]
     second = Steps(optimizer())
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.load_state_dict(state)
-    second.set_total_steps(40)
+    last(second, 40)
     used = follow(second, 28)
     np.testing.assert_allclose(used, np.outer([1.0] * 8 + [0.1] * 20, RATES), rtol=1e-12)
 

@@ -20,17 +20,17 @@ from project.optim import MuonSGD, OneCycle
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier, Task
 
-TOTALS: list[int] = []
+PROGRESS: list[float] = []
 SUGGESTED: list[float] = []
 RATES: list[dict[float, float]] = []
 
 
 class Recorded(OneCycle):
-    """A schedule that says how long it was told that the run is."""
+    """A schedule that notes its progress."""
 
-    def set_total_steps(self, total_steps: int) -> None:
-        TOTALS.append(total_steps)
-        super().set_total_steps(total_steps)
+    def factor(self, progress: float) -> float:
+        PROGRESS.append(progress)
+        return super().factor(progress)
 
 
 class RecordedRates(Callback):
@@ -73,10 +73,12 @@ def column(run_directory, name: str) -> list[float]:
     ],
     ids=lambda more: " ".join(str(part).replace("--trainer.", "") for part in more),
 )
-def test_the_schedule_is_told_how_many_steps_the_run_takes(run, images, fit_options, tmp_path, more):
-    TOTALS.clear()
+def test_progress_of_each_step_reaches_one_at_the_last(run, images, fit_options, tmp_path, more):
+    PROGRESS.clear()
     assert run(*fit_options(images, tmp_path / "runs", "--model.lr_scheduler", f"{__name__}.Recorded", *more)) == 0
-    assert TOTALS[0] == read_checkpoint(tmp_path / "runs/r/version_0/checkpoints/last.ckpt")["global_step"]
+    steps = read_checkpoint(tmp_path / "runs/r/version_0/checkpoints/last.ckpt")["global_step"]
+    assert len(set(PROGRESS)) == steps + 1
+    assert (PROGRESS[0], PROGRESS[-1]) == (0, 1)
     assert column(tmp_path / "runs/r/version_0", "lr")[-1] == pytest.approx(0, abs=1e-12)
 
 
@@ -147,12 +149,11 @@ def small(tmp_path, lr: float) -> tuple[Trainer, Classifier]:
     return trainer, task
 
 
-def test_the_schedule_knows_the_length_of_anyones_loader(tmp_path):
-    TOTALS.clear()
+def test_progress_with_a_loader_of_the_users_counts_its_batches(tmp_path):
+    PROGRESS.clear()
     trainer, task = small(tmp_path, 0.1)
     trainer.fit(task, Loader(), Loader())
-    assert TOTALS == [6]
-    assert trainer.global_step == 6
+    assert sorted(set(PROGRESS)) == [k / 6 for k in range(7)]
 
 
 # ---- the learning rate that is found
