@@ -77,7 +77,7 @@ class Loader:
         yielded = state["yielded"]
         if type(yielded) is not int or yielded < 0:
             raise ValueError("the place in the epoch is no count")
-        if not yielded or yielded >= division.get("batches", len(self)):
+        if not (yielded or division.get("before")) or yielded >= division.get("batches", len(self)):
             yielded = 0
         elif isinstance(self.order, TrainingOrder):
             yielded = self.order.resume(division, yielded)

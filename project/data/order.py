@@ -117,7 +117,7 @@ class TrainingOrder:
         if not all(type(value) is int and value >= 0 for value in values.values()):
             raise ValueError("the division of the epoch has something else than counts")
         rest = _Rest(values["epoch"], values["first"], values["before"])
-        batches, length = values["batches"], values["length"]
+        batches, length, self.epoch = values["batches"], values["length"], rest.epoch
         if not (rest.first <= done < batches and rest.before < length):
             raise ValueError("the place in the epoch is not in it")
         size, larger = divmod(self.length - rest.before, batches - rest.first)

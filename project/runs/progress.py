@@ -125,31 +125,32 @@ def restore_place(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         DataError: the rest of the epoch cannot be divided among the processes.
     """
     source = data_of(trainer)
-    order: Any = (
-        source.training_order()
-        if hasattr(source, "training_order")
-        else getattr(training_source(trainer), "order", None)
-    )
+    with_order = hasattr(source, "training_order")
+    order: Any = source.training_order() if with_order else getattr(training_source(trainer), "order", None)
     loops = checkpoint["loops"]["fit_loop"]
     states = loops["state_dict"].get("combined_loader", [])
     epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
-    if (
-        not hasattr(order, "resume")
-        or len(states) != 1
-        or "batches" not in states[0]
-        or not batches["current"]["ready"]
-    ):
-        return
+    if not hasattr(order, "resume") or len(states) != 1 or "batches" not in states[0]:
+        return  # a loader of the user's, or a checkpoint of an earlier version
+    if not (batches["current"]["ready"] or states[0]["before"]):
+        return  # no epoch has begun
     done, limit = states[0]["yielded"], trainer.limit_train_batches
     total = min(len(order), limit) if isinstance(limit, int) else int(len(order) * limit)
-    if epochs["current"]["started"] == epochs["current"]["processed"]:
-        if not 0 < done < states[0]["batches"]:
-            return
+    whole = not (done or states[0]["before"]) or done >= states[0]["batches"]
+    if whole and batches["total"]["completed"] == batches["total"]["processed"]:
+        if epochs["current"]["started"] == epochs["current"]["processed"]:
+            return  # the epoch has ended; else its validation is still to come
+    else:
+        shift = states[0]["epoch"] - epochs["current"]["processed"]
         for counts in (epochs["current"], epochs["total"]):
-            counts["processed"] = counts["completed"] = counts["processed"] - 1
+            seen = counts["processed"] + shift
+            counts.update(ready=seen + 1, started=seen + 1, processed=seen + whole, completed=seen + whole)
+        if whole:  # saved behind its last batch: Lightning would not count the next epoch as begun
+            batches["total"]["completed"] = batches["total"]["processed"]
+            return
         batches["is_last_batch"] = False
-    place = order.resume({k: v for k, v in states[0].items() if k != "yielded"}, done) if done else total
-    if done and place >= total:
+    place = total if whole else order.resume({k: v for k, v in states[0].items() if k != "yielded"}, done)
+    if place >= total and not whole:
         raise ConfigError("trainer.limit_train_batches: the epoch that was begun has seen as many images; raise it")
     shift = place - batches["current"]["ready"]
     # the last may be behind the others, in a checkpoint between them

@@ -69,6 +69,78 @@ def test_an_epoch_resumes_at_any_batch(length, batch_size, world_size):
         assert [batch.tolist() for batch in order.batches(start)] == whole[start:]
 
 
+BATCHES = st.tuples(st.integers(1, 40), st.integers(1, 4), st.floats(0, 1))
+
+
+@given(st.integers(4, 150), st.lists(BATCHES, min_size=1, max_size=5), st.integers(0, 3))
+def test_order_resumed_with_any_batches_and_processes_shows_each_view_once(length, parts, epoch):
+    state: dict[str, int] = {}
+    done, shown = 0, []
+    for number, (batch_size, world_size, fraction) in enumerate(parts):
+        orders = [TrainingOrder(length, batch_size, 7, rank, world_size) for rank in range(world_size)]
+        for order in orders:
+            order.set_epoch(epoch)
+            try:
+                first = order.resume(state, done) if shown else 0
+            except DataError as error:  # fewer views are left than processes
+                assert length - len(shown) < world_size
+                assert f": {length - len(shown)} images are left" in str(error)
+                return
+        left = orders[0].num_batches - first
+        last = number == len(parts) - 1
+        taken = left if last else min(round(fraction * left), left - 1)
+        for batches in zip(*(itertools.islice(order.batches(first), taken) for order in orders), strict=True):
+            sizes = [len(batch) for batch in batches]
+            assert min(sizes) >= 1
+            assert max(sizes) - min(sizes) <= 1
+            assert max(sizes) <= batch_size + 1  # one sample more is better than a process without any
+            shown += np.concatenate(batches).tolist()
+        done = first + taken
+        assert orders[0].seen(done) == len(shown)
+        state = orders[0].state()
+    assert sorted(shown) == list(range(length))
+
+
+def test_order_resumed_with_its_own_batches_continues_as_the_whole():
+    """Also one that was divided anew before, and a later epoch is a whole one."""
+
+    def divided(batch_size: int, state: dict[str, int], done: int) -> tuple[TrainingOrder, int]:
+        order = TrainingOrder(50, batch_size, 7)
+        order.set_epoch(2)
+        return order, order.resume(state, done)
+
+    first = TrainingOrder(50, 6, 7)
+    first.set_epoch(2)
+    anew, start = divided(4, first.state(), 3)
+    rest = [batch.tolist() for batch in anew.batches(start)]
+    again, place = divided(4, anew.state(), start + 2)
+    assert place == start + 2
+    assert [batch.tolist() for batch in again.batches(place)] == rest[2:]
+    again.set_epoch(3)
+    whole = TrainingOrder(50, 4, 7)
+    whole.set_epoch(3)
+    assert [batch.tolist() for batch in again.batches()] == [batch.tolist() for batch in whole.batches()]
+
+
+def test_order_of_more_samples_continues_at_the_same_fraction():
+    state = TrainingOrder(60, 10, 7).state()
+    order = TrainingOrder(90, 10, 7)
+    first = order.resume(state, 2)
+    assert order.seen(first) == 30
+    assert sum(map(len, order.batches(first))) == 60
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"batches": 0}, {"batches": "5"}, {"batches": True}, {"first": -1}, {"first": 9}, {"before": 61}, {"length": 0}, {"epoch": 0.5}],
+    ids=str,
+)  # fmt: skip
+def test_order_with_damaged_state_is_refused(damage):
+    state = TrainingOrder(60, 10, 7).state()
+    with pytest.raises(ValueError, match=r"^the (division of|place in) the epoch"):
+        TrainingOrder(60, 12, 7).resume(state | damage, 2)
+
+
 def test_every_epoch_and_seed_has_its_own_order_that_comes_again():
     def epoch(seed: int, number: int) -> list[int]:
         order = TrainingOrder(64, 16, seed)
