@@ -5,8 +5,10 @@ And a network whose numbers a white image spoils, where the environment asks for
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
@@ -117,6 +119,17 @@ class PauseAt(Callback):
 
     def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
         self._reach("predict", batch_idx)
+
+
+class SeenSamples(Callback):
+    """Writes a line per batch to a file per process in the environment's `SEEN`: step, epoch, rate and samples."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        place = Path(os.environ["SEEN"]) / f"{trainer.global_rank}-{os.getpid()}.jsonl"
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        with open(place, "a", encoding="utf-8") as file:
+            row = trainer.global_step, trainer.current_epoch, rate, batch.indices.tolist()
+            file.write(json.dumps(row) + "\n")
 
 
 def explode(*args, **kwargs):
