@@ -121,13 +121,16 @@ def restore_place(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     An epoch that `max_steps` has ended is continued.
 
     Raises:
-        ConfigError: with the batches of this run, the epoch is over.
+        ConfigError: with the length of this run, the run is over, or with its batches, the epoch.
         DataError: the rest of the epoch cannot be divided among the processes.
     """
+    loops = checkpoint["loops"]["fit_loop"]
+    processed = loops["epoch_progress"]["current"]["processed"]
+    if trainer.max_epochs not in (-1, None) and processed > trainer.max_epochs:
+        raise ConfigError(f"trainer.max_epochs: the run has made {processed} epochs already; got {trainer.max_epochs}")
     source = data_of(trainer)
     with_order = hasattr(source, "training_order")
     order: Any = source.training_order() if with_order else getattr(training_source(trainer), "order", None)
-    loops = checkpoint["loops"]["fit_loop"]
     states = loops["state_dict"].get("combined_loader", [])
     epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
     if not hasattr(order, "resume") or len(states) != 1 or "batches" not in states[0]:

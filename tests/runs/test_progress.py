@@ -84,7 +84,9 @@ def fit(
                       enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
                       callbacks=[*callbacks, record], default_root_dir=tmp_path, **options)  # fmt: skip
     with suppress(InterruptionError):
-        trainer.fit(task, Noise(batch_size=batch, image_size=16, cache_dir=tmp_path), ckpt_path=path if resume else None)
+        trainer.fit(
+            task, Noise(batch_size=batch, image_size=16, cache_dir=tmp_path), ckpt_path=path if resume else None
+        )
     return record, trainer.global_step
 
 
@@ -186,3 +188,9 @@ def test_limit_of_batches_below_what_an_epoch_has_seen_is_refused(tmp_path):
     fit(tmp_path, 2, 6, stop=(0, 5))
     with pytest.raises(ConfigError, match=r"^trainer\.limit_train_batches: "):
         fit(tmp_path, 2, 12, resume=True, limit_train_batches=2)
+
+
+def test_length_below_what_the_run_has_made_is_refused(tmp_path):
+    fit(tmp_path, 3, 20)
+    with pytest.raises(ConfigError, match=r"^trainer\.max_epochs: the run has made 3 epochs already; got 2$"):
+        fit(tmp_path, 2, 20, resume=True)
