@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -179,7 +179,7 @@ class _BoundedLoader(yaml.SafeLoader):
 class _OptionLoader(_BoundedLoader):
     """With jsonargparse's numbers, and without dates."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {
+    yaml_implicit_resolvers = {  # noqa: RUF012
         first: [each for each in resolvers if not each[0].endswith((":float", ":timestamp"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, VERBS, Parser, build_parser, completion, root_parser
@@ -21,6 +22,7 @@ from project.cli.restored import RestoredOptions
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished
+from project.runs.precision import evaluation_device, precision_of, usable_precision
 from project.runs.schema import import_path, is_object, parameters
 from project.tasks import Task
 from project.yaml_files import dump_yaml
@@ -154,8 +156,14 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     ordered = ["--config", dump_yaml(under, in_line=True), *arguments.ordered]
     parsed = [argument for argument in ordered if not argument.startswith("--print_config")]
     config = parser.parse_args(parsed)
-    given = parser.parse_args(["--seed", "0", *parsed], defaults=False).model.as_dict().get("init_args") or {}
-    options = _overridden(task_class, facts, given)
+    given = parser.parse_args(["--seed", "0", *parsed], defaults=False).as_dict()
+    if (given.get("trainer") or {}).get("precision") is None:
+        own, device = precision_of(checkpoint), evaluation_device(config.trainer.accelerator)
+        config.trainer.precision = usable_precision(own, device)
+        if config.trainer.precision != own:
+            rank_zero_info(f"precision: this device has no {own}, which the run was trained in; {verb} computes in "
+                           f"{config.trainer.precision}")  # fmt: skip
+    options = _overridden(task_class, facts, (given.get("model") or {}).get("init_args") or {})
     check_contradictions(task_class, options, facts)
     config.model.init_args = options
     command = Command(verb, args, build_parser(verb), config, str(path), checkpoint, task_class)

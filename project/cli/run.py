@@ -309,7 +309,8 @@ def _standing_callbacks(
         callbacks.append(WritePredictions(run, find_inputs(objects.data.predict)))
     elif writes:
         steps = (command.checkpoint or {}).get("global_step", 0)  # an exported student's has none
-        callbacks.append(WriteResults(run, steps))
+        trackers = _trackers(options["logger"], run) if run else []
+        callbacks.append(WriteResults(run, steps, command.checkpoint_path, trackers))
     return callbacks
 
 
@@ -325,13 +326,23 @@ def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Lo
     if chosen is False:
         return False
     step = command.checkpoint["global_step"] if command.checkpoint else 0
-    extra = [] if chosen in (None, True) else chosen if isinstance(chosen, list) else [chosen]
+    extra = _given(chosen)
     if run is None:  # another process than the first
         return [logger for logger in extra if not isinstance(logger, Tracker)]
-    for logger in extra:
-        if isinstance(logger, Tracker):
-            logger.join(run)
+    _trackers(chosen, run)
     return [*standing_loggers(run, step), *extra]
+
+
+def _given(chosen: Any) -> list[Any]:
+    return [] if chosen in (None, True, False) else chosen if isinstance(chosen, list) else [chosen]
+
+
+def _trackers(chosen: Any, run: RunDirectory) -> list[Tracker]:
+    """Those of the loggers that belong to the run elsewhere, too, in which each has joined it."""
+    trackers = [logger for logger in _given(chosen) if isinstance(logger, Tracker)]
+    for tracker in trackers:
+        tracker.join(run)
+    return trackers
 
 
 def _set_length(options: dict[str, Any], objects: Namespace) -> None:
@@ -352,4 +363,4 @@ def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
     task: Any = trainer.lightning_module
     if command.verb == "fit":
         run.write_status("finished")  # also where nothing was left to train, of which Lightning says nothing
-    print_lines(*closing(task, run, command.verb), f"run: {run.path}")
+    print_lines(*closing(task, run, command.verb, command.checkpoint_path), f"run: {run.path}")

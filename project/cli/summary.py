@@ -12,6 +12,7 @@ from project.data import ImageDataModule
 from project.data.captions.base import CaptionDataModule
 from project.data.samples import Split
 from project.runs.directory import RunDirectory
+from project.runs.results import results_path
 from project.tasks import Task
 
 _SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
@@ -30,7 +31,7 @@ def opening(task: Task, data: LightningDataModule, trainer: Trainer, run: RunDir
     return [f"{name}: {text}" for name, text in lines.items()]
 
 
-def closing(task: Task, run: RunDirectory, verb: str) -> list[str]:
+def closing(task: Task, run: RunDirectory, verb: str, checkpoint: str | None = None) -> list[str]:
     """What a run that came to its end has left behind, and what to do next, in lines."""
     if verb == "predict":
         page = (run.path / "index.html").resolve().as_uri()
@@ -39,7 +40,7 @@ def closing(task: Task, run: RunDirectory, verb: str) -> list[str]:
         shown = {name: value for name, value in task.results.items() if "/class_accuracy/" not in name}
         width = max(map(len, shown), default=0) + 2
         table = [f"{name:{width}}{value:.4f}" for name, value in shown.items()]
-        return [*table, f"metrics: {run.path / f'{verb}_metrics.json'}", *_next(run, "report")]
+        return [*table, f"metrics: {results_path(run, verb, 'metrics.json', checkpoint)}", *_next(run, "report")]
     kept = sorted(path.name for path in run.checkpoints.glob("*.ckpt"))
     checkpoints = [f"checkpoints: {run.checkpoints} ({', '.join(kept)})"] if kept else []
     return [*checkpoints, *(_next(run, "test", "predict", "report") if "best.ckpt" in kept else [])]

@@ -189,8 +189,8 @@ class RunDirectory:
 
     def discard_if_empty(self) -> None:
         """Removes a directory in which nothing happened: a run that failed before its first result."""
-        results = ("metrics.csv", "predictions.jsonl", "test_metrics.json", "validate_metrics.json")
-        if any((self.path / name).exists() for name in results) or not self.checkpoints.is_dir():
+        results = ("*metrics*.csv", "*metrics*.json", "*predictions*.jsonl")
+        if any(next(self.path.glob(name), None) for name in results) or not self.checkpoints.is_dir():
             return
         if not any(self.checkpoints.iterdir()):
             shutil.rmtree(self.path)
