@@ -74,6 +74,7 @@ class Command:
         """The configuration as plain types."""
         config = self.config.clone()
         config.pop("ckpt_path", None)
+        config.pop("output", None)
         if self.task is None:
             return yaml.safe_load(self.parser.dump(config, skip_unset=False))
         model = config.pop("model").as_dict()
@@ -147,7 +148,7 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
         checkpoint["hyper_parameters"], f"ckpt_path: {path}", checkpoint.pop("state_dict")
     )
     looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
-    predicting = {"class_path": "project.data.ImageDataModule", "init_args": dict[str, Any]()}
+    predicting = {"class_path": "project.data.ImageDataModule", "init_args": {"on_bad_image": "skip"}}
     data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()
     under: dict[str, Any] = {"model": {"class_path": import_path(task_class)}}
     if data:

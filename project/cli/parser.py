@@ -26,6 +26,7 @@ from project.callbacks.progress import ProgressStyle
 from project.callbacks.watching import Watching
 from project.cli.mistakes import class_names, explain
 from project.errors import ConfigError
+from project.files import OutputPath
 from project.runs.budget import Budget, EarlyStoppingOptions
 from project.runs.precision import fastest_precision
 from project.tasks import Task
@@ -83,6 +84,11 @@ def build_parser(verb: str, given: Iterable[str] = ()) -> Parser:
     parser.add_argument(
         "--ckpt_path", type=str | None, help="a checkpoint or a run's folder, `best`, `last`, or to train on, `auto`"
     )
+    if verb == "predict":
+        # without a default, since all commands take the same configuration
+        parser.add_argument(
+            "--output", type=OutputPath, default=argparse.SUPPRESS, help="a directory to write to; by default the run's"
+        )
     parser.add_argument("--progress", type=ProgressStyle, default="auto", help="a bar, or a line each epoch")
     for group, options in GROUPS.items():
         parser.add_argument(f"--{group}", type=options, default=options())

@@ -190,9 +190,9 @@ class RunDirectory:
     def discard_if_empty(self) -> None:
         """Removes a directory in which nothing happened: a run that failed before its first result."""
         results = ("*metrics*.csv", "*metrics*.json", "*predictions*.jsonl")
-        if any(next(self.path.glob(name), None) for name in results) or not self.checkpoints.is_dir():
+        if any(next(self.path.glob(name), None) for name in results):
             return
-        if not any(self.checkpoints.iterdir()):
+        if not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
             shutil.rmtree(self.path)
             for parent in self.path.parents[:2]:
                 if not any(parent.iterdir()):

@@ -235,7 +235,7 @@ def test_the_student_is_a_plain_classifier_for_every_command(run, fails, distill
         for verb in ("validate", "test"):
             assert run(verb, "--ckpt_path", source, *PLAIN) == 0
         assert run("predict", "--ckpt_path", source, "--data.predict", images, *PLAIN) == 0
-        said = (directory / "predictions.jsonl").read_text()
+        said = (directory / ("predictions_1" if which else ".") / "predictions.jsonl").read_text()
         found[source] = [*(metrics(directory, verb, which) for verb in ("validate", "test")), said]
     assert "test/teacher_accuracy" in metrics(directory)
     both = ("teacher_accuracy", "agreement")

@@ -415,7 +415,7 @@ def test_the_student_is_a_plain_captioner_for_every_command(run, student, captio
     assert run("predict", "--ckpt_path", path, "--data.predict", captioned, *PLAIN) == 0
     said = (student / "predictions.jsonl").read_text()
     assert run("predict", "--ckpt_path", student, "--data.predict", captioned, *PLAIN) == 0
-    assert (student / "predictions.jsonl").read_text() == said
+    assert (student / "predictions_1" / "predictions.jsonl").read_text() == said
     assert run(*caption_options(captioned, tmp_path / "new", "--model.init_from", path)) == 0
 
 
