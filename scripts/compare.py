@@ -25,6 +25,7 @@ from project.cli import start_program
 from project.errors import ConfigError, RunError, did_you_mean, one_line_for_mistakes
 from project.files import read_text
 from project.runs.directory import find_runs
+from project.runs.results import FACTS
 from project.text import print_lines
 from project.yaml_files import read_json
 
@@ -99,6 +100,9 @@ def _measure(options: list[str], root: str, name: str, metric: str) -> float:
         metrics = read_json(file)
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: cannot be read ({error}); remove it, and the run is tested again") from None
+    metrics = (
+        {name: value for name, value in metrics.items() if name not in FACTS} if isinstance(metrics, dict) else None
+    )
     if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
         raise RunError(f"{file}: holds other things than metrics; remove it, and the run is tested again")
     if metric not in metrics:

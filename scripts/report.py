@@ -52,7 +52,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> None:
     # these take seconds to import, and `--help` does without them
-    import torch
     from lightning.pytorch import seed_everything
 
     from project.analysis.report.build import check_inputs, choose_sections, facts_of, make_sections, write_report
@@ -64,6 +63,7 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     from project.runs.checkpoints import read_checkpoint
     from project.runs.directory import RunDirectory
     from project.runs.noise import quiet_lightning
+    from project.runs.precision import evaluation_device
     from project.runs.program import import_pieces
     from project.runs.provenance import collect_provenance
 
@@ -87,7 +87,8 @@ def _report(options: argparse.Namespace, rest: list[str], arguments: list[str]) 
     if line := compare(command.checkpoint.get("data"), objects.data, verb):
         print_lines(line)
     objects.model.load_state_dict(read_checkpoint(command.checkpoint_path)["state_dict"])
-    device = "cuda" if torch.cuda.is_available() and command.config.trainer.accelerator != "cpu" else "cpu"
+    device = evaluation_device(command.config.trainer.accelerator)
+    objects.model.precision = str(command.config.trainer.precision)
     subject = Subject(
         objects.model.to(device).eval(),
         objects.data,

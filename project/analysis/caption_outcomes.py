@@ -99,7 +99,7 @@ class CaptionOutcomes:
 def collect_captions(
     captioner: Captioner, data: CaptionDataModule, split: Split = "test", decoding: Decoding | None = None
 ) -> CaptionOutcomes:
-    """Captions a whole split in float32.
+    """Captions of a whole split, in the captioner's precision, as `test` has them.
 
     Args:
         captioner: on the device that is to be used.
@@ -114,7 +114,8 @@ def collect_captions(
         for batch in data.batches_in_order(split, captioner.device):
             start = time.perf_counter()
             # of what else is answered, maps of attention would fill the memory
-            answers += [_brief(answer) for answer in captioner.answers(batch.images)]
+            with captioner.computing():
+                answers += [_brief(answer) for answer in captioner.answers(batch.images)]
             seconds += time.perf_counter() - start
             indices += batch.indices.tolist()
     return CaptionOutcomes(

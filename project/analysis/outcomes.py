@@ -70,7 +70,7 @@ class Outcomes:
 
 @torch.no_grad()
 def collect_outcomes(classifier: Classifier, data: ImageDataModule, split: Split = "test") -> Outcomes:
-    """Looks at a whole split in float32.
+    """Predictions of a whole split, in the classifier's precision, as `test` has them.
 
     Args:
         classifier: on the device that is to be used.
@@ -81,7 +81,8 @@ def collect_outcomes(classifier: Classifier, data: ImageDataModule, split: Split
     classifier.eval()
     logits, labels, indices = [], [], []
     for batch in data.batches_in_order(split, classifier.device):
-        logits.append(mean_logits(classifier, batch.images, classifier.tta).float().cpu())
+        with classifier.computing():
+            logits.append(mean_logits(classifier, batch.images, classifier.tta).float().cpu())
         labels.append(batch.labels.cpu())
         indices.append(batch.indices.cpu())
     places = torch.cat(indices)

@@ -26,6 +26,7 @@ import yaml
 from project.errors import RunError, did_you_mean, one_line
 from project.files import read_text
 from project.runs.directory import CONFIG, RunDirectory
+from project.runs.results import FACTS
 from project.text import printable
 from project.yaml_files import load_json, load_yaml
 
@@ -226,6 +227,8 @@ class _Run:
         """Of `Runs.results`."""
         for file in ("validate_metrics.json", "test_metrics.json"):
             for metric, value in (self._read(file, _numbers, dict, needed=False) or {}).items():
+                if metric in FACTS:
+                    continue
                 if isinstance(value, float):
                     yield *self.keys.values(), metric, value
                 else:

@@ -1,4 +1,4 @@
-"""`predictions.jsonl` and `index.html`: what `predict` leaves behind."""
+"""Predictions of `predict`: `predictions.jsonl`, a row per file, and `index.html`, a gallery."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from project.analysis.gallery import Tile, Word, write_gallery
 from project.errors import RunError
 from project.files import atomic_write, remove_abandoned
 from project.runs.directory import RunDirectory
+from project.runs.undeclared import data_of
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -27,20 +28,25 @@ class WritePredictions(Callback):
 
     Each process writes its share to a file of its own as it goes; the first merges them at the end, so what is in
     memory does not grow with the number of images. What a prediction has under a name that begins with "_" is for the
-    gallery alone.
+    gallery alone. A file that could not be read has a row with its `error`, and no tile.
 
     Args:
-        run: the run's directory; processes but the first learn of it from `RunRecord`.
+        run: the directory to write to, which is made if need be; processes but the first learn of it from `RunRecord`.
         inputs: the image files, in the order of the loader's indices.
     """
 
     def __init__(self, run: RunDirectory | None, inputs: list[Path]) -> None:
         self.run = run
         self.inputs = inputs
+        self.unreadable: list[str] = []
+        """In the first process, at the end: what is wrong with each file that could not be read."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens this process's share, which no other command writes to."""
+        if trainer.is_global_zero:
+            self._path.mkdir(exist_ok=True)
         remove_abandoned(self._path, f".{PREDICTIONS}.*.tmp")
+        self._written = -1
         self._command = trainer.strategy.broadcast(os.getpid())
         share = self._share_path(trainer.global_rank)
         share.unlink(missing_ok=True)  # a link that lies there already is not followed
@@ -52,12 +58,14 @@ class WritePredictions(Callback):
         """Adds a batch, given as the inputs' indices and the answer to each; a signal ends it here."""
         indices, answers = outputs
         for index, answer in zip(indices.tolist(), answers, strict=True):
-            self._share.write(json.dumps({"path": str(self.inputs[index])} | answer) + "\n")
+            self._write_unreadable(trainer, index)
+            self._write(index, answer)
         if trainer.received_sigterm:  # Lightning looks at it in all loops but this one
             raise SIGTERMException
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merges the shares and draws the gallery."""
+        self._write_unreadable(trainer, len(self.inputs))
         self._share.close()
         trainer.strategy.barrier("predictions")
         if not trainer.is_global_zero:
@@ -67,8 +75,12 @@ class WritePredictions(Callback):
             raise RunError(f"{self._path}: was removed or renamed during the predictions; give the command again")
         try:
             _write_lines(self._path / PREDICTIONS, _public(_rows(shares)))
-            heading = f"{len(self.inputs)} predictions"
-            write_gallery(self._path / "index.html", map(_tile, _rows(shares)), heading, f"{self._path}")
+            self.unreadable = [row["error"] for row in _rows(shares) if "error" in row]
+            heading = f"{len(self.inputs) - len(self.unreadable)} predictions"
+            if self.unreadable:
+                heading += f", {len(self.unreadable)} unreadable files"
+            tiles = (_tile(row) for row in _rows(shares) if "error" not in row)
+            write_gallery(self._path / "index.html", tiles, heading, f"{self._path}")
         finally:
             self._remove_shares(shares)
 
@@ -77,6 +89,18 @@ class WritePredictions(Callback):
         if hasattr(self, "_share"):
             self._share.close()
             self._remove_shares([self._share_path(trainer.global_rank)])
+            with suppress(OSError):  # it is not empty
+                self._path.rmdir()
+
+    def _write(self, index: int, answer: dict[str, Any]) -> None:
+        self._share.write(json.dumps({"path": str(self.inputs[index])} | answer) + "\n")
+        self._written = index
+
+    def _write_unreadable(self, trainer: Trainer, before: int) -> None:
+        """Writes a row for each file of this process that could not be read, from the latest row on to an index."""
+        unreadable = getattr(data_of(trainer), "unreadable_inputs", {})
+        for index in sorted(index for index in unreadable if self._written < index < before):
+            self._write(index, {"error": unreadable[index]})
 
     @property
     def _path(self) -> Path:

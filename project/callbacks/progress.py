@@ -40,6 +40,11 @@ class Bar(ProgressBar):
         """Undoes it."""
         self._enabled = True
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The rest of an epoch that was broken off, whose start Lightning does not announce again."""
+        if done := trainer.fit_loop.epoch_loop.batch_progress.current.completed:
+            self._begin("train", _epoch(trainer), self.total_train_batches, done)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A new epoch."""
         self._begin("train", _epoch(trainer), self.total_train_batches)
@@ -85,7 +90,7 @@ class Bar(ProgressBar):
         """Likewise, before the message."""
         self._stop()
 
-    def _begin(self, name: str, what: str, total: float) -> None:
+    def _begin(self, name: str, what: str, total: float, done: int = 0) -> None:
         if not self._enabled:
             return
         if self._progress is None:
@@ -99,7 +104,7 @@ class Bar(ProgressBar):
             self._progress.start()
         self._end(name)
         length = None if math.isinf(total) else int(total)
-        self._bars[name] = self._progress.add_task(what, total=length, metrics="")
+        self._bars[name] = self._progress.add_task(what, total=length, completed=done, metrics="")
 
     def _advance(self, name: str, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress is None or name not in self._bars:
@@ -138,6 +143,10 @@ class EpochLines(Callback):
     def __init__(self) -> None:
         self._started = 0.0
         self._pending: str | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock: an epoch that was broken off goes on without a start of its own."""
+        self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints the epoch before, and starts the clock."""

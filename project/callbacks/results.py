@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.runs.directory import RunDirectory
-from project.text import csv_table
+from project.runs.results import metrics_text, replace_results, results_path
+from project.runs.trackers import MLflow, Tracker, WandB
+from project.text import csv_table, print_lines
 
 
 class WriteResults(Callback):
     """Writes the metrics of `test` or `validate`, and the confusion matrix as a table, into a run directory.
 
-    What `test` found is shown in the run's TensorBoard, too, so that its table of runs has it.
+    The results of each checkpoint have files of their own, see `results_path`. What `test` found is shown in the run's
+    TensorBoard, too, so that its table of runs has it, and in the trackers.
 
     Args:
         run: where; processes but the first learn of it from `RunRecord`.
         steps: how many the network was trained for.
+        checkpoint: what is measured; None stands for pretrained weights.
+        trackers: where else the metrics of `test` are logged; in the first process alone.
     """
 
-    def __init__(self, run: RunDirectory | None, steps: int) -> None:
+    def __init__(
+        self, run: RunDirectory | None, steps: int, checkpoint: str | None = None, trackers: Sequence[Tracker] = ()
+    ) -> None:
         self.run = run
         self.steps = steps
+        self.checkpoint = checkpoint
+        self.trackers = trackers
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes `test_metrics.json`, and shows the same."""
@@ -41,19 +50,28 @@ class WriteResults(Callback):
         from torch.utils.tensorboard import SummaryWriter
 
         assert self.run is not None, "`RunRecord` sets it"
+        # of a thousand classes a thousand curves of one point
+        shown = {name: value for name, value in results.items() if "/class_accuracy/" not in name}
         with SummaryWriter(str(self.run.path)) as writer:
-            for name, value in results.items():
-                if "/class_accuracy/" not in name:  # of a thousand classes a thousand curves of one point
-                    writer.add_scalar(name, value, max(self.steps - 1, 0))
+            for name, value in shown.items():
+                writer.add_scalar(name, value, max(self.steps - 1, 0))
+        for tracker in self.trackers:
+            tracker.log_results(shown, max(self.steps - 1, 0))
+        for kind in (MLflow, WandB):
+            name = kind.__name__.lower()
+            tracked = (self.run.path / f"{name}_run_id").is_file()
+            if tracked and not any(isinstance(tracker, kind) for tracker in self.trackers):
+                print_lines(f"{kind.__name__}: not logged there; add --config configs/trainer/{name}.yaml")
 
     def _write(self, trainer: Trainer, pl_module: Any, verb: str) -> None:
         if not trainer.is_global_zero:
             return
         assert self.run is not None, "`RunRecord` sets it"
-        self.run.write_text(f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
+        text = metrics_text(pl_module.results, self.checkpoint, str(trainer.precision))
+        replace_results(self.run, results_path(self.run, verb, "metrics.json", self.checkpoint), text)
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             names = pl_module.class_names
             rows = [[name, *row] for name, row in zip(names, outcome.confusion.tolist(), strict=True)]
             table = csv_table([["true \\ predicted", *names], *rows])
-            self.run.write_text(f"{verb}_confusion.csv", table)
+            replace_results(self.run, results_path(self.run, verb, "confusion.csv", self.checkpoint), table)

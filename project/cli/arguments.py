@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 import yaml
 
 from project.errors import ConfigError
 from project.files import read_text
-from project.yaml_files import load_yaml
+from project.yaml_files import dump_yaml, load_yaml
 
 _SECTIONS = ("model", "data", "trainer", "checkpoint", "early_stopping", "budget")
 _CLASSES = ("model", "data", "model.optimizer", "model.lr_scheduler", "trainer.callbacks", "trainer.strategy")
+_LISTS = ("--data.predict",)
+"""Options that take several arguments."""
 _FOLLOWS = {
     "data.seed": "--seed",
     "model.class_names": "the data",
@@ -38,6 +41,14 @@ class Arguments:
         while position < len(arguments):
             option, equals, value = arguments[position].partition("=")
             width = 1
+            if option in _LISTS and (files := _following(arguments[position + 1 :])) and (equals or len(files) > 1):
+                # as an unquoted glob pattern becomes; the parser takes one argument
+                files = [value, *files] if equals else files
+                text = dump_yaml(files, in_line=True).strip()
+                rest.append(f"{option}={text}")
+                self._options.append((option.removeprefix("--"), text))
+                position += len(files) + (not equals)
+                continue
             if not equals and position + 1 < len(arguments):
                 value, width = arguments[position + 1], 2
             if option in ("--config", "-c") and value:
@@ -97,6 +108,11 @@ class Arguments:
         }
         given = [*self.configs, *(_parsed(value) for _, value in self._options)]
         return {name for name in (*named, *_class_paths(given)) if "." in name}
+
+
+def _following(arguments: list[str]) -> list[str]:
+    """The arguments up to the next option."""
+    return list(takewhile(lambda argument: not argument.startswith("-"), arguments))
 
 
 def _parsed(value: str) -> Any:

@@ -7,7 +7,6 @@ checkpoint says is parsed as one more `--config` before all others.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.cli.arguments import Arguments
 from project.cli.parser import FACTS, VERBS, Parser, build_parser, completion, root_parser
@@ -22,8 +22,10 @@ from project.cli.restored import RestoredOptions
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished
+from project.runs.precision import evaluation_device, precision_of, usable_precision
 from project.runs.schema import import_path, is_object, parameters
 from project.tasks import Task
+from project.yaml_files import dump_yaml
 
 DEFAULT_ROOT = "runs"
 _WORDS = ("last", "best", "auto")
@@ -66,12 +68,13 @@ class Command:
 
     def dump(self) -> str:
         """The configuration as YAML, as `--print_config` prints it."""
-        return yaml.safe_dump(self.plain_config(), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.plain_config())
 
     def plain_config(self) -> dict[str, Any]:
         """The configuration as plain types."""
         config = self.config.clone()
         config.pop("ckpt_path", None)
+        config.pop("output", None)
         if self.task is None:
             return yaml.safe_load(self.parser.dump(config, skip_unset=False))
         model = config.pop("model").as_dict()
@@ -123,7 +126,9 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     under = {**restored.training(), "model": restored.model(), "data": restored.data()}
     del checkpoint["state_dict"]
     parser = build_parser(verb, FACTS)
-    config = parser.parse_args(["--config", json.dumps({k: v for k, v in under.items() if v}), *arguments.ordered])
+    config = parser.parse_args(
+        ["--config", dump_yaml({k: v for k, v in under.items() if v}, in_line=True), *arguments.ordered]
+    )
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
     restored.check_teachers(config.model.init_args.get("teacher"))  # as the parser has understood it
@@ -143,17 +148,23 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
         checkpoint["hyper_parameters"], f"ckpt_path: {path}", checkpoint.pop("state_dict")
     )
     looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
-    predicting = {"class_path": "project.data.ImageDataModule", "init_args": dict[str, Any]()}
+    predicting = {"class_path": "project.data.ImageDataModule", "init_args": {"on_bad_image": "skip"}}
     data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()
     under: dict[str, Any] = {"model": {"class_path": import_path(task_class)}}
     if data:
         under["data"] = {"class_path": data["class_path"], "init_args": data["init_args"] | looks}
     parser = build_parser(verb, {*FACTS, *parameters(task_class, required=True)})
-    ordered = ["--config", json.dumps(under), *arguments.ordered]
+    ordered = ["--config", dump_yaml(under, in_line=True), *arguments.ordered]
     parsed = [argument for argument in ordered if not argument.startswith("--print_config")]
     config = parser.parse_args(parsed)
-    given = parser.parse_args(["--seed", "0", *parsed], defaults=False).model.as_dict().get("init_args") or {}
-    options = _overridden(task_class, facts, given)
+    given = parser.parse_args(["--seed", "0", *parsed], defaults=False).as_dict()
+    if (given.get("trainer") or {}).get("precision") is None:
+        own, device = precision_of(checkpoint), evaluation_device(config.trainer.accelerator)
+        config.trainer.precision = usable_precision(own, device)
+        if config.trainer.precision != own:
+            rank_zero_info(f"precision: this device has no {own}, which the run was trained in; {verb} computes in "
+                           f"{config.trainer.precision}")  # fmt: skip
+    options = _overridden(task_class, facts, (given.get("model") or {}).get("init_args") or {})
     check_contradictions(task_class, options, facts)
     config.model.init_args = options
     command = Command(verb, args, build_parser(verb), config, str(path), checkpoint, task_class)

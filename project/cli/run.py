@@ -26,7 +26,7 @@ from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
 from project.callbacks.early_stopping import StopEarly
 from project.callbacks.guard import Guard, stopped_by_guard
 from project.callbacks.lookahead import Lookahead
-from project.callbacks.predictions import WritePredictions
+from project.callbacks.predictions import PREDICTIONS, WritePredictions
 from project.callbacks.progress import progress_callbacks
 from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
@@ -34,11 +34,11 @@ from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
 from project.cli.command import Command, check_contradictions, read_command
 from project.cli.ranges import check_ranges
-from project.cli.summary import closing, how_to_go_on, opening
+from project.cli.summary import closing, how_to_go_on, opening, unreadable
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
 from project.data import ImageDataModule
-from project.data.base import find_inputs
 from project.data.identity import compare
+from project.data.inputs import find_inputs
 from project.errors import CheckpointError, ConfigError, RunError, UserError
 from project.metrics.direction import direction
 from project.redaction import hidden_options
@@ -49,6 +49,7 @@ from project.runs.noise import quiet_lightning
 from project.runs.precision import check_precision
 from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
+from project.runs.records import free_path
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
 from project.runs.trackers import Tracker
 from project.runs.undeclared import callbacks_of
@@ -226,6 +227,8 @@ def _resumed_run(command: Command, held: ExitStack) -> RunDirectory | None:
         held.enter_context(lock_start(*start))
         if command.checkpoint_path is None and (found := find_unfinished(*start)):
             raise RunError(f"ckpt_path: {found}: was begun by another process in the meantime; give the command again")
+    if command.config.get("output"):
+        return None
     run = RunDirectory.of_checkpoint(command.checkpoint_path) if command.checkpoint_path else None
     root = command.config.trainer.default_root_dir
     if run is None or not (fits or root is None or run.path.is_relative_to(Path(root).resolve())):
@@ -246,9 +249,30 @@ def _run_directory(command: Command, resumed: RunDirectory | None, held: ExitSta
         if command.verb == "fit":
             resumed.remove_leftovers()
         return resumed, False
-    run = RunDirectory.create(command.root, command.name)
+    if output := command.config.get("output"):
+        run, is_new = RunDirectory(Path(output)), not os.path.lexists(output)
+        _check_free(run)
+    else:
+        run, is_new = RunDirectory.create(command.root, command.name), True
     held.enter_context(run.held(command.verb == "fit"))
-    return run, True
+    return run, is_new
+
+
+def _check_free(output: RunDirectory) -> None:
+    """Makes the directory that the user names, and refuses one that has predictions."""
+    try:
+        output.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"output: {output.path}: cannot be made ({error.strerror}); give another directory") from None
+    if os.path.lexists(output.path / PREDICTIONS):
+        raise RunError(f"output: {output.path}: has predictions, which would be lost; give another directory")
+
+
+def _predictions_directory(run: RunDirectory | None) -> RunDirectory | None:
+    """The run itself; where it has predictions, a new directory in it."""
+    if run is None or not os.path.lexists(run.path / PREDICTIONS):
+        return run
+    return RunDirectory(free_path(run.path, "predictions_{}", start=1))
 
 
 def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> None:
@@ -306,10 +330,11 @@ def _standing_callbacks(
         if writes and options["enable_checkpointing"] is not False:
             callbacks.append(SaveCheckpoints(run, dataclasses.replace(objects.checkpoint, monitor=monitor, mode=mode)))
     elif writes and command.verb == "predict":
-        callbacks.append(WritePredictions(run, find_inputs(objects.data.predict)))
+        callbacks.append(WritePredictions(_predictions_directory(run), find_inputs(objects.data.predict)))
     elif writes:
         steps = (command.checkpoint or {}).get("global_step", 0)  # an exported student's has none
-        callbacks.append(WriteResults(run, steps))
+        trackers = _trackers(options["logger"], run) if run else []
+        callbacks.append(WriteResults(run, steps, command.checkpoint_path, trackers))
     return callbacks
 
 
@@ -325,13 +350,23 @@ def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Lo
     if chosen is False:
         return False
     step = command.checkpoint["global_step"] if command.checkpoint else 0
-    extra = [] if chosen in (None, True) else chosen if isinstance(chosen, list) else [chosen]
+    extra = _given(chosen)
     if run is None:  # another process than the first
         return [logger for logger in extra if not isinstance(logger, Tracker)]
-    for logger in extra:
-        if isinstance(logger, Tracker):
-            logger.join(run)
+    _trackers(chosen, run)
     return [*standing_loggers(run, step), *extra]
+
+
+def _given(chosen: Any) -> list[Any]:
+    return [] if chosen in (None, True, False) else chosen if isinstance(chosen, list) else [chosen]
+
+
+def _trackers(chosen: Any, run: RunDirectory) -> list[Tracker]:
+    """Those of the loggers that belong to the run elsewhere, too, in which each has joined it."""
+    trackers = [logger for logger in _given(chosen) if isinstance(logger, Tracker)]
+    for tracker in trackers:
+        tracker.join(run)
+    return trackers
 
 
 def _set_length(options: dict[str, Any], objects: Namespace) -> None:
@@ -352,4 +387,8 @@ def _conclude(command: Command, run: RunDirectory, trainer: Trainer) -> None:
     task: Any = trainer.lightning_module
     if command.verb == "fit":
         run.write_status("finished")  # also where nothing was left to train, of which Lightning says nothing
-    print_lines(*closing(task, run, command.verb), f"run: {run.path}")
+    predictions = next((c for c in callbacks_of(trainer) if isinstance(c, WritePredictions)), None)
+    if predictions and predictions.run:
+        print_lines(*closing(task, predictions.run, command.verb), f"run: {run.path}", *unreadable(predictions))
+        return
+    print_lines(*closing(task, run, command.verb, command.checkpoint_path), f"run: {run.path}")

@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
+from project.callbacks.predictions import PREDICTIONS, WritePredictions
 from project.data import ImageDataModule
 from project.data.captions.base import CaptionDataModule
 from project.data.samples import Split
 from project.runs.directory import RunDirectory
+from project.runs.results import results_path
 from project.tasks import Task
 
+_LISTED = 10
 _SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -21,7 +24,8 @@ def opening(task: Task, data: LightningDataModule, trainer: Trainer, run: RunDir
     """What is about to run: data, network, device, and where to watch it, in lines."""
     lines = {}
     if verb == "predict":
-        lines["images"] = str(getattr(data, "predict", None))
+        given = getattr(data, "predict", None)
+        lines["images"] = f"{given[0]} and {len(given) - 1} more" if isinstance(given, list) else str(given)
     elif isinstance(data, ImageDataModule):  # of another the project knows nothing
         lines["data"] = _data(data)
     lines |= {"network": _network(task), "device": _device(trainer)}
@@ -30,7 +34,7 @@ def opening(task: Task, data: LightningDataModule, trainer: Trainer, run: RunDir
     return [f"{name}: {text}" for name, text in lines.items()]
 
 
-def closing(task: Task, run: RunDirectory, verb: str) -> list[str]:
+def closing(task: Task, run: RunDirectory, verb: str, checkpoint: str | None = None) -> list[str]:
     """What a run that came to its end has left behind, and what to do next, in lines."""
     if verb == "predict":
         page = (run.path / "index.html").resolve().as_uri()
@@ -39,10 +43,20 @@ def closing(task: Task, run: RunDirectory, verb: str) -> list[str]:
         shown = {name: value for name, value in task.results.items() if "/class_accuracy/" not in name}
         width = max(map(len, shown), default=0) + 2
         table = [f"{name:{width}}{value:.4f}" for name, value in shown.items()]
-        return [*table, f"metrics: {run.path / f'{verb}_metrics.json'}", *_next(run, "report")]
+        return [*table, f"metrics: {results_path(run, verb, 'metrics.json', checkpoint)}", *_next(run, "report")]
     kept = sorted(path.name for path in run.checkpoints.glob("*.ckpt"))
     checkpoints = [f"checkpoints: {run.checkpoints} ({', '.join(kept)})"] if kept else []
     return [*checkpoints, *(_next(run, "test", "predict", "report") if "best.ckpt" in kept else [])]
+
+
+def unreadable(predictions: WritePredictions) -> list[str]:
+    """Some of the files that could not be read, and in the last line how many there are; nothing where all could be."""
+    found, total = predictions.unreadable, len(predictions.inputs)
+    if not found:
+        return []
+    more = [f"unreadable: {len(found) - _LISTED} more"] if len(found) > _LISTED else []
+    return [*(f"unreadable: {each}" for each in found[:_LISTED]), *more,
+            f"{len(found)} of {total} files could not be read; their rows in {PREDICTIONS} have an error"]  # fmt: skip
 
 
 def how_to_go_on(run: RunDirectory) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -18,7 +17,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from project.data.augmentation import Augmentation
 from project.data.batch import Batch
 from project.data.identity import identities
-from project.data.images import find_images, is_image_name, shorter_sides
+from project.data.images import shorter_sides
+from project.data.inputs import find_inputs
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
 from project.data.samples import Samples, Split, stratified_split
@@ -53,11 +53,11 @@ class ImageDataModule(LightningDataModule):
             processes each epoch; `auto` is resident up to `resident_gib`.
         resident_gib: largest decoded set, in GiB of uint8 pixels, that `auto` keeps in memory, of each process.
         num_workers: worker processes of the streaming path; by default as many as there are cores, at most 8.
-        on_bad_image: `skip` leaves unreadable training files out, counted and listed; elsewhere they are always an
-            error.
+        on_bad_image: `skip` leaves unreadable files out, counted and listed: in training, and in prediction, where the
+            command `predict` does so by default. In validation and test they are always an error.
         cache_dir: where decoded images are kept; by default `$XDG_CACHE_HOME/project-images`. Files that other users
             can write to are not read.
-        predict: a folder, a file or a glob pattern of images to predict on.
+        predict: a folder, a file or a glob pattern of images to predict on, or several of these.
         seed: of order and augmentation; the command line links it to `--seed`.
     """
 
@@ -80,7 +80,7 @@ class ImageDataModule(LightningDataModule):
         num_workers: int | None = None,
         on_bad_image: Literal["raise", "skip"] = "raise",
         cache_dir: OutputPath | None = None,
-        predict: str | None = None,
+        predict: list[str] | str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -263,8 +263,15 @@ class ImageDataModule(LightningDataModule):
         workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
         return self._kept(
             "predict",
-            StreamingLoader(samples, task.image_size, order, workers, self.seed, center_crop=task.center_crop),
+            StreamingLoader(
+                samples, task.image_size, order, workers, self.seed, None, task.center_crop, skip_bad=self.skip_bad
+            ),
         )
+
+    @property
+    def unreadable_inputs(self) -> dict[int, str]:
+        """One line for each file to predict on that could not be read so far, by its index."""
+        return getattr(self._loaders.get("predict"), "skipped", {})
 
     def batches_in_order(
         self, split: Split, device: torch.device | None = None, at_most: int | None = None
@@ -364,26 +371,3 @@ class ImageDataModule(LightningDataModule):
             self._loaders[name].close()
         self._loaders[name] = loader
         return loader
-
-
-def find_inputs(pattern: str | None) -> list[Path]:
-    """The image files that a folder (searched to the bottom), a file or a glob pattern names, in order.
-
-    Raises:
-        ConfigError: nothing was named.
-        DataError: there is no such file, or none is an image.
-    """
-    if not pattern:
-        raise ConfigError("data.predict: name the images to predict on, such as --data.predict photos/")
-    path = Path(os.path.expanduser(pattern))
-    if path.is_dir():
-        found = find_images(path)
-    elif path.exists():
-        found = [path]
-    else:
-        matches = sorted(map(Path, glob.glob(str(path), recursive=True)))
-        found = [match for match in matches if is_image_name(match.name) and not match.is_dir()]
-    if not found:
-        what = "the folder holds no images" if path.is_dir() else "there is no such folder, and no such image file"
-        raise DataError(f"data.predict: {pattern}: {what}")
-    return found

@@ -218,6 +218,8 @@ class StreamingLoader(Loader):
             if errors and not self.skip_bad:
                 raise DataError(f"{self.split} split: {next(iter(errors.values()))}")
             self.skipped.update(errors)
+            if batch is None and self.split == "predict":
+                continue  # each file has an entry that says so
             if batch is None:
                 raise DataError(
                     f"{self.split} split: none of a whole batch of {len(errors)} images can be read: {errors.popitem()[1]}"

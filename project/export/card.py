@@ -131,7 +131,7 @@ def _snippet(about: dict[str, Any], names: list[str], format_name: str) -> str:
 
 
 def _factors(evidence: Evidence) -> str:
-    for _, metrics in evidence.measured.values():
+    for _, metrics, _ in evidence.measured.values():
         classes = {name.rpartition("/")[2]: value for name, value in metrics.items() if "/class_accuracy/" in name}
         if classes:
             worst = sorted(classes, key=lambda name: (classes[name], name))[:_WORST]
@@ -149,11 +149,11 @@ def _metrics(evidence: Evidence) -> str:
         if verb not in evidence.measured:
             parts.append(f"`{verb}`: not measured.")
             continue
-        command, metrics = evidence.measured[verb]
+        command, metrics, precision = evidence.measured[verb]
         rows = "\n".join(
             f"| {markdown(name)} | {value:.4f} |" for name, value in metrics.items() if "/class_accuracy/" not in name
         )
-        parts.append(f"{markdown_code(command)}\n\n| metric | value |\n| --- | --- |\n{rows}")
+        parts.append(f"{markdown_code(command)}, in {markdown(precision)}\n\n| metric | value |\n| --- | --- |\n{rows}")
     return "\n\n".join(parts)
 
 

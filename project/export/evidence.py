@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from project.data.augmentation import Augmentation
 from project.export.subject import Subject
 from project.runs.directory import RunDirectory
+from project.runs.results import FACTS, results_path
 from project.yaml_files import read_json
 
 _SAME = {"student": "best"}  # the best one's student has the same weights
@@ -21,14 +22,14 @@ class Evidence(NamedTuple):
     """Of a checkpoint that lies in its run; all of it may be missing.
 
     trained: the latest start of training, as `provenance.json` has it.
-    measured: by `test` and `validate`, the command that measured this very checkpoint after it was trained, and the
-        metrics that it found.
+    measured: by `test` and `validate`, the command that measured this very checkpoint after it was trained, the
+        metrics that it found, and the precision that it computed in.
     recipe: the options of training that say most.
     data_set: the name of its class.
     """
 
     trained: dict[str, Any]
-    measured: dict[str, tuple[str, dict[str, float]]]
+    measured: dict[str, tuple[str, dict[str, float], str]]
     recipe: dict[str, Any]
     data_set: str
 
@@ -40,20 +41,22 @@ def gather(subject: Subject) -> Evidence:
         return Evidence({}, {}, *_of_config(subject))
     entries = _starts(run.path / "provenance.json")
     trained: dict[str, Any] = {}
-    measured: dict[str, tuple[str, dict[str, float]]] = {}
+    measured: dict[str, tuple[str, dict[str, float], str]] = {}
     for entry in reversed(entries):
         verb = entry["command"].partition("python -m project ")[2].partition(" ")[0]
         if verb == "fit":
             trained = entry
             break
-        if verb in ("test", "validate") and _began(entry) > _written(run.path / f"{verb}_metrics.json"):
+        looked_at = str(_mapping(entry, "checkpoint").get("file", ""))
+        if verb not in ("test", "validate") or verb in measured or _same(looked_at) != _same(subject.path):
+            continue
+        path = results_path(run, verb, "metrics.json", run.checkpoints / looked_at)
+        if _began(entry) > _written(path):
             continue  # it was stopped before it had found anything
-        if verb in ("test", "validate") and verb not in measured and _is_of(entry, subject.path):
-            measured[verb] = entry["command"], _metrics(run.path / f"{verb}_metrics.json")
-        elif verb in ("test", "validate"):
-            measured.setdefault(verb, ("", {}))  # the file has another checkpoint's numbers
-    found = {verb: value for verb, value in measured.items() if value[1]}
-    return Evidence(trained, found, *_of_config(subject))
+        facts, metrics = _metrics(path)
+        if metrics and facts.get("checkpoint") == looked_at:  # earlier versions had one file for all
+            measured[verb] = entry["command"], metrics, str(facts.get("precision", "not recorded"))
+    return Evidence(trained, measured, *_of_config(subject))
 
 
 def _of_config(subject: Subject) -> tuple[dict[str, Any], str]:
@@ -86,10 +89,12 @@ def _starts(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _metrics(path: Path) -> dict[str, float]:
+def _metrics(path: Path) -> tuple[dict[str, str], dict[str, float]]:
+    """What is no metric, such as the precision, and the metrics."""
     content = _read(path)
-    metrics = content if isinstance(content, dict) else {}
-    return {name: value for name, value in metrics.items() if isinstance(value, float)}
+    found = content if isinstance(content, dict) else {}
+    facts = {name: found[name] for name in FACTS if isinstance(found.get(name), str)}
+    return facts, {name: value for name, value in found.items() if isinstance(value, float)}
 
 
 def _mapping(tree: dict[str, Any], name: str) -> dict[str, Any]:
@@ -105,10 +110,10 @@ def _written(path: Path) -> float:
     return path.stat().st_mtime if path.is_file() else math.inf
 
 
-def _is_of(entry: dict[str, Any], path: Path) -> bool:
-    """Whether a command looked at this checkpoint of the run."""
-    looked_at, exported = Path(str(_mapping(entry, "checkpoint").get("file", ""))).stem, path.stem
-    return _SAME.get(looked_at, looked_at) == _SAME.get(exported, exported)
+def _same(path: str | Path) -> str:
+    """The name of a checkpoint without its suffix, the same for two of the same weights."""
+    name = Path(path).stem
+    return _SAME.get(name, name)
 
 
 def _recipe(config: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class RunDirectory:
             RunError: it cannot be made or written.
         """
         parent, version = Path(root, name), 0
+        _check_utf8(parent)
         while True:
             try:
                 version = max([version, *(run.version + 1 for run in find_runs(root, name))])
@@ -104,6 +105,7 @@ class RunDirectory:
         Raises:
             RunError: the directory cannot be written.
         """
+        _check_utf8(self.path)
         if self.checkpoints.is_symlink():  # it would have checkpoints replaced elsewhere
             raise RunError(f"{self.checkpoints}: is a link; put the directory itself there")
         try:
@@ -187,10 +189,10 @@ class RunDirectory:
 
     def discard_if_empty(self) -> None:
         """Removes a directory in which nothing happened: a run that failed before its first result."""
-        results = ("metrics.csv", "predictions.jsonl", "test_metrics.json", "validate_metrics.json")
-        if any((self.path / name).exists() for name in results) or not self.checkpoints.is_dir():
+        results = ("*metrics*.csv", "*metrics*.json", "*predictions*.jsonl")
+        if any(next(self.path.glob(name), None) for name in results):
             return
-        if not any(self.checkpoints.iterdir()):
+        if not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
             shutil.rmtree(self.path)
             for parent in self.path.parents[:2]:
                 if not any(parent.iterdir()):
@@ -236,6 +238,13 @@ class RunDirectory:
         """Notes what `status` says."""
         take_record(self.path / _STATUS, _parse_status)
         self.write_text(_STATUS, json.dumps({"status": status}) + "\n")
+
+
+def _check_utf8(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise _unwritable(path, "TensorBoard writes to paths in UTF-8 alone") from None
 
 
 _LARGEST_CONFIG = 4 * MEBIBYTE

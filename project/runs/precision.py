@@ -1,13 +1,23 @@
-"""Which arithmetic this machine is fast in, and what it cannot do."""
+"""Precision of training and evaluation: the fastest one of a machine, that of a checkpoint, and the ones a device lacks."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning.pytorch.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
+from torch import nn
 
 from project.errors import ConfigError
+
+FULL = "32-true"
+_KNOWN = {"64": "64-true", "32": FULL, "16": "16-mixed", "bf16": "bf16-mixed"} | {
+    name: name for name in ("64-true", FULL, "16-mixed", "bf16-mixed", "16-true", "bf16-true")
+}
 
 
 def fastest_precision() -> str:
@@ -43,6 +53,59 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise ConfigError(f"trainer.precision: this GPU has no bfloat16 ({precision}); use 16-mixed or 32-true")
     if device.type == "mps" and precision in ("64-true", "16-true", "bf16-true"):
         raise ConfigError(f"trainer.precision: Apple's GPU cannot do {precision}; use 16-mixed or 32-true")
+
+
+def evaluation_device(accelerator: Any) -> torch.device:
+    """The device that an evaluation runs on: a GPU where there is one, unless the Trainer's option names the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")
+
+
+def precision_of(checkpoint: dict[str, Any]) -> str:
+    """The precision that a checkpoint's run computed in; 32 bits where it is not recorded, as by other programs.
+
+    Args:
+        checkpoint: its content.
+    """
+    config = checkpoint.get("config")
+    trainer = config.get("trainer") if isinstance(config, dict) else None
+    kept = checkpoint.get("precision", trainer.get("precision") if isinstance(trainer, dict) else None)
+    return _KNOWN.get(str(kept), FULL)
+
+
+def usable_precision(precision: str, device: torch.device) -> str:
+    """The same, or 32 bits where the device lacks it."""
+    try:
+        check_precision(precision, device)
+    except ConfigError:
+        return FULL
+    return precision
+
+
+@contextmanager
+def computing(module: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
+    """Inside it a module computes as it does under a Trainer of this precision, started by the command line.
+
+    Args:
+        module: in 16 or 64 bits its weights are converted, and stay so.
+        precision: as Lightning names it; 32 bits take its place where the device lacks it.
+        device: of the module.
+    """
+    precision = usable_precision(precision, device)
+    plugin = Precision()
+    if precision in ("16-mixed", "bf16-mixed"):
+        plugin = MixedPrecision(precision, device.type)  # type: ignore[arg-type]
+    elif precision in ("16-true", "bf16-true"):
+        plugin = HalfPrecision(precision)  # type: ignore[arg-type]
+    elif precision == "64-true":
+        plugin = DoublePrecision()
+    plugin.convert_module(module)
+    earlier = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with plugin.forward_context():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(earlier)
 
 
 def check_compiler(device: torch.device, option: str = "model.compile") -> None:

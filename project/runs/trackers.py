@@ -54,6 +54,26 @@ class MLflow(MLFlowLogger):
         with _explaining(uri), self._alone():
             super().__init__(name, _name(run), uri, artifact_location=self._place.as_uri() if self._place else None,
                              run_id=_remembered(run, self))  # fmt: skip
+            if self._run_id is not None:
+                self._check_present()
+
+    def _check_present(self) -> None:
+        """Refuses a run that was deleted there, before anything is written."""
+        from mlflow.exceptions import MlflowException
+
+        run_id, note = str(self._run_id), self.run.path / "mlflow_run_id"
+        try:
+            found = self._mlflow_client.get_run(run_id)
+            gone = found.info.lifecycle_stage == "deleted"
+            if not gone:
+                self._mlflow_client.get_experiment(found.info.experiment_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            gone = True
+        if gone:
+            raise ConfigError(f"trainer.logger: MLflow's run {run_id} was deleted; restore it with mlflow runs restore "
+                              f"--run-id {run_id}, or remove {note} to begin a new one")  # fmt: skip
 
     @property
     @rank_zero_experiment
@@ -96,6 +116,13 @@ class MLflow(MLFlowLogger):
         """Keeps a picture (H, W, 3) uint8."""
         self.experiment.log_image(self.run_id, pixels, key=tag.replace("/", "-"), step=step)
 
+    def log_results(self, metrics: dict[str, float], step: int) -> None:
+        """Logs what `test` found; the status of the run stays that of its training."""
+        with _explaining(self._tracking_uri):
+            earlier = self._mlflow_client.get_run(self._run_id).info.status if self._run_id else "FINISHED"
+            self.log_metrics(metrics, step)
+            self._mlflow_client.set_terminated(str(self.run_id), earlier)
+
     def finalize(self, status: str = "success") -> None:
         """Says how the run ended."""
         super().finalize("KILLED" if status == "failed" and self.run.status == "interrupted" else status)
@@ -137,6 +164,11 @@ class WandB(WandbLogger):
     def log_picture(self, tag: str, pixels: np.ndarray, step: int) -> None:
         """Shows a picture (H, W, 3) uint8."""
         self.log_image(tag, [pixels], step)
+
+    def log_results(self, metrics: dict[str, float], step: int) -> None:
+        """Logs what `test` found."""
+        self.log_metrics(metrics, step)
+        self.finalize("success")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

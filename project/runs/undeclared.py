@@ -15,8 +15,7 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
 
 def data_of(trainer: Trainer) -> Any:
     """The datamodule; None where the loaders were given by themselves."""
-    undeclared: Any = trainer
-    return undeclared.datamodule
+    return getattr(trainer, "datamodule", None)
 
 
 def training_source(trainer: Trainer) -> Any:

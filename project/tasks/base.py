@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,7 @@ from project.data.identity import compare, describe
 from project.data.images import load_square, to_rgb, to_square
 from project.errors import CheckpointError, DataError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
+from project.runs.precision import FULL, computing, precision_of
 from project.runs.progress import restore_place, save_place
 from project.runs.schema import Schema, SchemaError, check_like, subclasses
 from project.runs.undeclared import data_of, is_logged
@@ -55,6 +56,8 @@ class Task(OptimizedModule, ABC):
     """Of these, options inside them, such as `decoder.dropout`, that may be others."""
     image_size: int
     center_crop: float
+    precision: str = FULL
+    """In which the network computes where there is no Trainer: that of its training."""
 
     def __init__(
         self,
@@ -107,10 +110,9 @@ class Task(OptimizedModule, ABC):
         for first in range(0, len(images), batch_size):
             squares = np.stack([self._square(image) for image in images[first : first + batch_size]])
             batch = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
-            answers += [
-                {name: value for name, value in answer.items() if not name.startswith("_")}
-                for answer in self.answers(batch)
-            ]
+            with self.computing():
+                found = self.answers(batch)
+            answers += [{name: value for name, value in answer.items() if not name.startswith("_")} for answer in found]
         self.train(was_training)
         return answers
 
@@ -119,6 +121,10 @@ class Task(OptimizedModule, ABC):
             return load_square(Path(image), self.image_size, self.center_crop)
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
         return to_square(to_rgb(picture), self.image_size, self.center_crop)
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Inside it the network computes in `precision`, as it does under the commands."""
+        return computing(self, self.precision, self.device)
 
     def check_data(self, data: Any) -> None:
         """Raises a `DataError` where a data set cannot measure what this task has learned."""
@@ -186,6 +192,7 @@ class Task(OptimizedModule, ABC):
         if self._data_record is not None:
             checkpoint["data"] = self._data_record
         checkpoint["task"] = type(self).__name__
+        checkpoint["precision"] = str(self.trainer.precision)
         checkpoint["schema"] = SCHEMA
         save_place(self.trainer, checkpoint)
         checkpoint["training_means"] = self.training_means.state(self.trainer.strategy)
@@ -229,6 +236,7 @@ class Task(OptimizedModule, ABC):
         task._loaded_from = checkpoint_path
         task._data_record = checkpoint.get("data")
         task.load_state_dict(checkpoint["state_dict"])
+        task.precision = precision_of(checkpoint)
         return task.to(map_location).eval() if map_location else task.eval()
 
     @classmethod
@@ -305,6 +313,8 @@ class Task(OptimizedModule, ABC):
         """Starts a new run from `init_from`, and says which weights were taken."""
         if (stage == "fit" or self._data_record is not None) and self.trainer.ckpt_path is None:
             self._compare_data()
+        if stage == "fit":
+            self.precision = str(self.trainer.precision)
         if stage == "fit" and self.init_from and self.trainer.ckpt_path is None:
             rank_zero_info(load_matching(self, self.init_from))
 

@@ -17,7 +17,7 @@ from project.errors import CheckpointError, ConfigError
 from project.runs.checkpoints import read_checkpoint
 from project.tasks.base import Task
 
-_EXPORTED = ("data", "epoch", "global_step", "pytorch-lightning_version", "schema", "state_dict")
+_EXPORTED = ("data", "epoch", "global_step", "pytorch-lightning_version", "precision", "schema", "state_dict")
 _RECORD = "SaveCheckpoints"  # the callback whose state says how good the best weights were
 _TaskT = TypeVar("_TaskT", bound=Task)
 

@@ -7,6 +7,7 @@ import json
 import math
 
 import pytest
+import torch
 
 from project.analysis.caption_outcomes import collect_captions, searching
 from project.data import KarpathyCaptions
@@ -25,9 +26,11 @@ def data(captioned):
     )
 
 
-def test_scores_are_those_of_the_command(run, captioner_run, captioner, data, captioned):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_scores_are_those_of_the_command(run, captioner_run, captioner, data, captioned, precision):
     where = ["--data.annotations", captioned / "captions.json", "--data.images", captioned]
-    assert run("test", "--ckpt_path", captioner_run, *where, "--trainer.precision", "32-true") == 0
+    assert run("test", "--ckpt_path", captioner_run, *where, "--trainer.precision", precision) == 0
+    captioner.precision = precision
     expected = json.loads((captioner_run / "test_metrics.json").read_text())
     said = collect_captions(captioner, data)
     greedy = collect_captions(captioner, data, "test", dataclasses.replace(captioner.search.decoding, search="greedy"))
@@ -67,3 +70,9 @@ def test_another_search_is_for_a_while(captioner):
         assert captioner.search.decoding is greedy
         assert captioner.search.networks == own.networks
     assert captioner.search is own
+
+
+def test_collect_captions_computes_in_the_precision_of_the_captioner(captioner, data):
+    full = collect_captions(captioner, data, "val").log_probability
+    captioner.precision = "bf16-mixed"
+    assert not torch.equal(full, collect_captions(captioner, data, "val").log_probability)

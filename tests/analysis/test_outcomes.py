@@ -46,7 +46,7 @@ def test_streamed_and_resident_are_the_same(classifier, trained_images):
 
 
 def test_its_accuracy_is_that_of_the_command(run, trained, trained_images):
-    assert run("test", "--ckpt_path", trained, "--data.root", trained_images, "--trainer.precision", "32-true") == 0
+    assert run("test", "--ckpt_path", trained, "--data.root", trained_images) == 0
     classifier = Classifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
     outcomes = collect_outcomes(classifier, ImageFolder(root=str(trained_images), image_size=12))
     expected = json.loads((trained / "test_metrics.json").read_text())

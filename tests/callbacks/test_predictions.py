@@ -28,7 +28,12 @@ def label(index: int) -> dict:
 def trainer(rank: int, world_size: int) -> SimpleNamespace:
     strategy = SimpleNamespace(barrier=lambda name: None, broadcast=lambda value: value)
     return SimpleNamespace(
-        global_rank=rank, world_size=world_size, is_global_zero=rank == 0, strategy=strategy, received_sigterm=False
+        global_rank=rank,
+        world_size=world_size,
+        is_global_zero=rank == 0,
+        strategy=strategy,
+        received_sigterm=False,
+        datamodule=None,
     )
 
 
@@ -134,9 +139,69 @@ def test_a_broken_off_prediction_leaves_the_earlier_one_and_nothing_else(run, fa
     bad.mkdir()
     (bad / "00.png").write_bytes((trained_images / "a" / "00.png").read_bytes())
     (bad / "01.png").write_bytes(b"not an image")
-    assert "01.png" in fails("predict", "--ckpt_path", trained, "--data.predict", bad)
+    given = ("predict", "--ckpt_path", trained, "--data.predict", bad, "--data.on_bad_image", "raise")
+    assert "01.png" in fails(*given)
+    assert not list(trained.glob("predictions_*"))
+    assert str(tmp_path / "out") not in fails(*given, "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     assert {name: (trained / name).read_bytes() for name in before} == before
     assert [path.name for path in trained.iterdir() if path.name.startswith(".")] == []
+
+
+def lines_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in (path / "predictions.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])  # 1: no file of some batches can be read
+@pytest.mark.parametrize("bad", [(0,), (3,), (6, 7), (0, 1, 2, 3, 4, 5, 6, 7)])
+def test_predict_goes_on_after_files_that_cannot_be_read(
+    run, trained, trained_images, tmp_path, capsys, bad, batch_size
+):
+    photos = Path(shutil.copytree(trained_images / "a", tmp_path / "photos"))
+    files = sorted(photos.iterdir())[:8]
+    for file in sorted(photos.iterdir())[8:]:
+        file.unlink()
+    for number in bad:
+        files[number].write_bytes(files[number].read_bytes()[:50])
+    given = ("predict", "--ckpt_path", trained, "--data.predict", photos, "--data.eval_batch_size", batch_size)
+    assert run(*given) == 0
+    rows = lines_of(trained)
+    assert [row["path"] for row in rows] == [str(file) for file in files]
+    assert [number for number, row in enumerate(rows) if "error" in row] == list(bad)
+    for number, row in enumerate(rows):
+        assert set(row) == ({"path", "error"} if number in bad else {"path", "label", "probability", "top5"})
+        assert number not in bad or str(files[number]) in row["error"]
+    page = (trained / "index.html").read_text()
+    assert f"{8 - len(bad)} predictions, {len(bad)} unreadable files" in page
+    assert page.count("<template>") == 8 - len(bad)
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == f"{len(bad)} of 8 files could not be read; their rows in predictions.jsonl have an error"
+    assert len([line for line in out if line.startswith("unreadable: ")]) == len(bad)
+
+
+def test_predict_again_writes_beside_the_earlier_predictions(run, fails, trained, trained_images, tmp_path, capsys):
+    one, other = (sorted((trained_images / name).iterdir())[:2] for name in "ab")
+    assert run("predict", "--ckpt_path", trained, "--data.predict", *one) == 0
+    for _ in range(2):
+        assert run("predict", "--ckpt_path", trained, "--data.predict", *other) == 0
+    places = (trained, trained / "predictions_1", trained / "predictions_2")
+    assert f"predictions: {places[2] / 'predictions.jsonl'}" in capsys.readouterr().out
+    for place, files in zip(places, (one, other, other), strict=True):
+        assert [row["path"] for row in lines_of(place)] == [str(file) for file in files]
+        assert (place / "index.html").is_file()
+    own = ("predict", "--ckpt_path", trained, "--data.predict", *one, "--output", tmp_path / "a" / "b")
+    before = sorted(trained.rglob("*"))
+    assert run(*own) == 0
+    assert sorted(trained.rglob("*")) == before
+    assert len(lines_of(tmp_path / "a" / "b")) == 2
+    text = (tmp_path / "a" / "b" / "predictions.jsonl").read_text()
+    assert (
+        fails(*own)
+        == f"error: output: {tmp_path / 'a' / 'b'}: has predictions, which would be lost; give another directory"
+    )
+    assert (tmp_path / "a" / "b" / "predictions.jsonl").read_text() == text
+    (tmp_path / "file").touch()
+    assert "output: " in fails(*own[:-1], tmp_path / "file")
 
 
 def caption(number: int = 0, words: str = "a cat", finished: bool = True, attention: bool = True) -> dict:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
+import signal
 import sys
+import time
 
 import pytest
+from lightning.pytorch import Callback
 
 from project.callbacks.progress import Bar, EpochLines, progress_callbacks
 from project.cli import main
@@ -50,6 +55,27 @@ def test_a_run_of_steps_names_no_number_of_epochs_that_is_not_one(images, fit_op
     lines = epoch_lines(capsys.readouterr().out)
     assert len(lines) == 2
     assert "-1" not in "".join(lines)
+
+
+class StopInMidEpoch(Callback):
+    """Asks to stop in the second batch of the second epoch."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (1, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_epoch_that_goes_on_in_its_middle_has_its_own_time_and_bar(images, fit_options, tmp_path, capsys):
+    stop = ("--trainer.callbacks", json.dumps([{"class_path": f"{__name__}.StopInMidEpoch"}]))
+    with pytest.raises(SystemExit):
+        main([*fit_options(images, tmp_path, *stop), "--progress", "none"])
+    capsys.readouterr()
+    start = time.monotonic()
+    main(["fit", "--ckpt_path", str(tmp_path / "r/version_0"), "--trainer.callbacks", "[]", "--progress", "bar"])
+    captured = capsys.readouterr()
+    (line,) = epoch_lines(captured.out)
+    assert float(re.fullmatch(r"epoch 2/2  (\d+\.\d) s  .*", line)[1]) <= time.monotonic() - start
+    assert re.search(r"epoch 2/2.*[23]/3", captured.err)
 
 
 def test_the_bar_shows_the_validation_of_the_epoch_before(images, fit_options, tmp_path, capsys):

@@ -20,7 +20,8 @@ def test_metrics_and_confusion_equal_those_of_the_predictions(run, trained, trai
     answers = Classifier.load_from_checkpoint(trained / "checkpoints/last.ckpt").predict(samples.images)
     predicted = [answer["label"] for answer in answers]
     truth = [Path(path).parent.name for path in samples.images]
-    found = json.loads((trained / f"{verb}_metrics.json").read_text())
+    found = json.loads((trained / f"{verb}_metrics_last.json").read_text())
+    assert (found.pop("checkpoint"), found.pop("precision")) == ("last.ckpt", "32-true")
     names = ["a", "b", "c"]
     recall = reference.recall_score(truth, predicted, average=None, labels=names, zero_division=0)
     expected = {f"{stage}/class_accuracy/{name}": value for name, value in zip(names, recall, strict=True)}
@@ -28,7 +29,7 @@ def test_metrics_and_confusion_equal_those_of_the_predictions(run, trained, trai
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     others = ("loss", "precision", "recall", "f1", "ece", "ece_uncalibrated", "nll", "brier")
     assert set(found) - set(expected) == {f"{stage}/{name}" for name in others}
-    with open(trained / f"{verb}_confusion.csv") as file:
+    with open(trained / f"{verb}_confusion_last.csv") as file:
         head, *rows = list(csv.reader(file))
     assert head[1:] == [row[0] for row in rows] == names
     matrix = [[int(cell) for cell in row[1:]] for row in rows]
@@ -46,10 +47,16 @@ def test_a_fit_writes_none_and_another_root_gets_a_run_of_its_own(run, trained, 
     ]  # fmt: skip
 
 
-def test_a_second_test_replaces_the_first(run, trained):
-    for size in (100, 1):
-        assert run("test", "--ckpt_path", trained, "--data.eval_batch_size", size) == 0
-    assert json.loads((trained / "test_metrics.json").read_text())["test/accuracy"] >= 0
+def test_test_again_and_of_another_checkpoint_loses_no_result(run, trained):
+    first = trained / "test_metrics.json"
+    assert run("test", "--ckpt_path", trained) == 0
+    text = first.read_text()
+    assert run("test", "--ckpt_path", trained / "checkpoints" / "last.ckpt") == 0
+    assert first.read_text() == text
+    assert json.loads((trained / "test_metrics_last.json").read_text())["checkpoint"] == "last.ckpt"
+    assert run("test", "--ckpt_path", trained, "--model.tta", "flip") == 0
+    assert json.loads(first.read_text())["test/loss"] != json.loads(text)["test/loss"]
+    assert (trained / "test_metrics.earlier_1.json").read_text() == text
     assert [path.name for path in trained.iterdir() if path.name.startswith(".")] == []
 
 
@@ -58,8 +65,8 @@ def test_tensorboard_has_what_test_found_where_training_ended(run, trained, show
     assert run("validate", "--ckpt_path", trained / "checkpoints/last.ckpt") == 0
     assert set(shown(trained).Tags()["scalars"]) == before
     assert run("test", "--ckpt_path", trained / "checkpoints/last.ckpt") == 0
-    expected = json.loads((trained / "test_metrics.json").read_text())
-    expected = {name: value for name, value in expected.items() if "/class_accuracy/" not in name}
+    expected = json.loads((trained / "test_metrics_last.json").read_text())
+    expected = {name: value for name, value in expected.items() if "/" in name and "/class_accuracy/" not in name}
     found = shown(trained)
     assert set(found.Tags()["scalars"]) - before == set(expected)
     for name, value in expected.items():

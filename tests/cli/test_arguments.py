@@ -97,3 +97,17 @@ def test_class_names_at_any_depth_are_found_and_other_texts_are_not(tmp_path):
 )
 def test_gives_only_what_replaces_a_whole_option(arguments, name, gives):
     assert Arguments("fit", arguments).gives(name) is gives
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--data.predict", "a.png", "--seed", "1"], ["--data.predict", "a.png", "--seed", "1"]),
+        (["--data.predict", "a b.png", "c.png", "--seed", "1"], ["--data.predict=[a b.png, c.png]", "--seed", "1"]),
+        (["--data.predict=a.png", "b: c.png"], ["--data.predict=[a.png, 'b: c.png']"]),
+        (["--data.predict=a.png", "--seed", "1"], ["--data.predict=a.png", "--seed", "1"]),
+        (["--data.predict"], ["--data.predict"]),
+    ],
+)
+def test_arguments_several_files_become_a_list(arguments, expected):
+    assert Arguments("predict", arguments).ordered == expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from PIL import Image
 
 from project.data import Batch, Digits, ImageDataModule, ImageFolder
 from project.data.augmentation import Augmentation
-from project.data.base import find_inputs
 from project.data.images import load_square
 from project.data.samples import Samples
 from project.errors import ConfigError, DataError
@@ -238,43 +236,6 @@ def test_fewer_images_than_processes_are_an_error(dataloader, make):
     assert len(data.splits["train"]) == len(data.splits["val"]) == 3
     with pytest.raises(DataError, match=r"3 .*images .* 7 processes; use fewer devices$"):
         getattr(data, dataloader)()
-
-
-@pytest.fixture
-def photos(tmp_path) -> Path:
-    for name in ("a.png", "b.JPG", "notes.txt", "deep/c.png", "odd[1].png"):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "photos" / name).touch()
-    return tmp_path / "photos"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "found"),
-    [
-        ("", ["a.png", "b.JPG", "deep/c.png", "odd[1].png"]),
-        ("a.png", ["a.png"]),
-        ("odd[1].png", ["odd[1].png"]),
-        ("*.png", ["a.png", "odd[1].png"]),
-        ("**/*.png", ["a.png", "deep/c.png", "odd[1].png"]),
-        ("*", ["a.png", "b.JPG", "odd[1].png"]),
-    ],
-)
-def test_inputs_are_the_images_of_a_folder_a_file_or_a_pattern(pattern, found, photos):
-    assert find_inputs(str(photos / pattern)) == [photos / name for name in found]
-
-
-def test_inputs_that_are_not_there_are_named(photos):
-    with pytest.raises(ConfigError, match=r"data\.predict: name the images"):
-        find_inputs(None)
-    with pytest.raises(DataError, match=r"none\*\.png: there is no such folder, and no such image file"):
-        find_inputs(str(photos / "none*.png"))
-    with pytest.raises(DataError, match=r"\*\.txt: "):
-        find_inputs(str(photos / "*.txt"))
-    os.mkfifo(photos / "fifo.png")  # which reading refuses, and is not left out in silence
-    assert find_inputs(str(photos / "fifo*.png")) == find_inputs(str(photos / "fifo.png")) == [photos / "fifo.png"]
-    (photos / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: the folder holds no images"):
-        find_inputs(str(photos / "empty"))
 
 
 @pytest.mark.parametrize(("sides", "size"), [((10, 10, 10), 32), ((40, 40, 300), 40), ((59, 61, 63), 64), ((500,), 96)])

@@ -47,7 +47,7 @@ def test_all_that_is_known_is_told(classifier):
             "git": {"commit": "abc123"},
             "data": {split: {"samples": 1234, "fingerprint": split[::-1]} for split in ("train", "val", "test")},
         },
-        {"test": ("python -m project test", {"test/accuracy": 0.75, "test/class_accuracy/bee": 0.25, "test/class_accuracy/ant": 1.0})},
+        {"test": ("python -m project test", {"test/accuracy": 0.75, "test/class_accuracy/bee": 0.25, "test/class_accuracy/ant": 1.0}, "bf16-mixed")},
         {"epochs": 3},
         "Insects",
     )  # fmt: skip
@@ -61,7 +61,7 @@ def test_all_that_is_known_is_told(classifier):
     assert "apart: ant, bee, cow." in text["Intended use"]
     assert "the temperature (0.1) and the views (flip) are inside" in text["Input and output"]
     assert "lowest accuracy: bee (0.2500), ant (1.0000)." in text["Factors"]
-    assert "`python -m project test`" in text["Metrics"]
+    assert "`python -m project test`, in bf16-mixed" in text["Metrics"]
     assert "| test/accuracy | 0.7500 |" in text["Metrics"]
     assert "bee" not in text["Metrics"]
     assert "`validate`: not measured" in text["Metrics"]
@@ -124,7 +124,9 @@ def test_write_card_hostile_names_change_nothing_but_the_text(classifier, name):
         task.hparams["class_names"] = task.class_names = [name, "bee", "cow"]
         found = {f"test/{name}": 0.5, f"test/class_accuracy/{name}": 0.25}
         trained = {"time": name, "git": {"commit": name}, "data": {"val": {"samples": 3, "fingerprint": name}}}
-        evidence = Evidence(trained, {"test": (f"python -m project test {name}", found)}, {"init_from": name}, name)
+        evidence = Evidence(
+            trained, {"test": (f"python -m project test {name}", found, name)}, {"init_from": name}, name
+        )
         checkpoint = {"hyper_parameters": {"backbone": name}, "epoch": 4}
         subject = Subject(task, Path(f"{name}.ckpt"), "c0ffee", checkpoint)
         text = write_card(subject, describe(subject), {f"{name}.onnx": b"123"}, [], evidence, "onnx")

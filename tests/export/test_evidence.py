@@ -12,6 +12,8 @@ import pytest
 
 from project.export.evidence import gather
 from project.export.subject import Subject
+from project.runs.directory import RunDirectory
+from project.runs.results import results_path
 
 FIT, DATA = "fit --config a.yaml", {"train": {"samples": 3, "fingerprint": "f"}}
 DAY = "2026-01-1{}T00:00:00+00:00"
@@ -33,8 +35,12 @@ def made_run(folder: Path, *commands: str, **metrics: dict[str, float]) -> Path:
         for number, command in enumerate(commands)
     ]  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps(entries))
-    for verb, found in metrics.items():
-        (folder / f"{verb}_metrics.json").write_text(json.dumps(found))
+    run = RunDirectory(folder)
+    for command in commands:  # later ones replace what is of the same checkpoint
+        verb, name = command.split()[:2]
+        if verb in metrics:
+            content = {"checkpoint": f"{name}.ckpt", "precision": "32-true"} | metrics[verb]
+            results_path(run, verb, "metrics.json", run.checkpoints / name).write_text(json.dumps(content))
     return folder / "checkpoints"
 
 
@@ -50,7 +56,9 @@ def test_metrics_are_those_of_the_checkpoint_that_was_measured(tmp_path, given, 
     checkpoints = made_run(tmp_path / "r", FIT, f"test {given}", test={"test/f1": 0.5})
     for name in ("best", "last", "student"):
         measured = found(checkpoints / f"{name}.ckpt").measured
-        assert measured == ({"test": (f"python -m project test {given}", {"test/f1": 0.5})} if name in of else {})
+        assert measured == (
+            {"test": (f"python -m project test {given}", {"test/f1": 0.5}, "32-true")} if name in of else {}
+        )
 
 
 def test_what_was_measured_before_training_went_on_is_not_told(tmp_path):
@@ -63,19 +71,27 @@ def test_what_was_measured_before_training_went_on_is_not_told(tmp_path):
     assert (evidence.trained["time"], evidence.trained["command"]) == (DAY.format(2), "python -m project fit last")
 
 
-def test_of_two_measurements_the_file_has_the_later_ones(tmp_path):
+def test_gather_two_checkpoints_were_measured_each_has_its_own_metrics(tmp_path):
     checkpoints = made_run(tmp_path / "r", FIT, "test best", "test last", test={"a": 1.0})
-    assert found(checkpoints / "best.ckpt").measured == {}
-    assert found(checkpoints / "last.ckpt").measured["test"][1] == {"a": 1.0}
+    (tmp_path / "r" / "test_metrics_last.json").write_text('{"checkpoint": "last.ckpt", "a": 2.0}')
+    assert found(checkpoints / "best.ckpt").measured["test"][1:] == ({"a": 1.0}, "32-true")
+    assert found(checkpoints / "last.ckpt").measured["test"][1:] == ({"a": 2.0}, "not recorded")
 
 
-def test_a_measurement_that_was_stopped_tells_nothing(tmp_path):
-    """The file is from before it began, and of another checkpoint."""
-    checkpoints = made_run(tmp_path / "r", FIT, "test last", "test best", test={"a": 1.0})
-    noon = datetime.fromisoformat(DAY.format(1)).timestamp() + 12 * 3600
-    os.utime(tmp_path / "r" / "test_metrics.json", (noon, noon))
+@pytest.mark.parametrize("content", [{"a": 1.0}, {"checkpoint": "last.ckpt", "a": 1.0}])
+def test_gather_metrics_of_an_unknown_or_another_checkpoint_are_not_told(tmp_path, content):
+    """As in the one file for all checkpoints of earlier versions."""
+    checkpoints = made_run(tmp_path / "r", FIT, "test best", test={"a": 1.0})
+    (tmp_path / "r" / "test_metrics.json").write_text(json.dumps(content))
     assert found(checkpoints / "best.ckpt").measured == {}
-    assert found(checkpoints / "last.ckpt").measured["test"][1] == {"a": 1.0}
+
+
+def test_gather_a_measurement_that_was_stopped_is_not_told(tmp_path):
+    """The file is from before it began."""
+    checkpoints = made_run(tmp_path / "r", FIT, "test best", test={"a": 1.0})
+    before = datetime.fromisoformat(DAY.format(0)).timestamp()
+    os.utime(tmp_path / "r" / "test_metrics.json", (before, before))
+    assert found(checkpoints / "best.ckpt").measured == {}
 
 
 def test_what_was_measured_by_a_version_that_did_not_say_of_which_checkpoint_is_not_told(tmp_path):
@@ -98,7 +114,9 @@ def test_of_a_real_run(trained, run):
     import torch
 
     evidence = gather(Subject(None, best, "", torch.load(best, weights_only=True)))
-    assert evidence.measured["test"][1] == json.loads((trained / "test_metrics.json").read_text())
+    expected = json.loads((trained / "test_metrics.json").read_text())
+    assert (expected.pop("checkpoint"), expected.pop("precision")) == ("best.ckpt", "32-true")
+    assert evidence.measured["test"][1:] == (expected, "32-true")
     assert evidence.trained["data"]["train"]["samples"] == 48
     assert evidence.data_set == "ImageFolder"
     recipe = evidence.recipe

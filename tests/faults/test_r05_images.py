@@ -106,7 +106,8 @@ def test_is_never_left_out_of_a_measurement(mends, wholes, data, tmp_path, task,
     bad = one_of(folder, "test")
     BAD[kind](bad)
     given = {"data.predict": folder / "test" if task == "Classifier" else folder} if verb == "predict" else options
-    given = given | {"data.on_bad_image": "skip", "trainer.default_root_dir": tmp_path / "runs", "name": "m"}
+    policy = "raise" if verb == "predict" else "skip"
+    given = given | {"data.on_bad_image": policy, "trainer.default_root_dir": tmp_path / "runs", "name": "m"}
     line = mends(
         [
             verb,
@@ -141,7 +142,7 @@ def test_fifo_to_predict_on_is_named_without_waiting(mends, wholes, tmp_path, gi
     os.mkfifo(bad)
     line = mends(
         ["predict", "--ckpt_path", wholes.run("Classifier"), "--data.predict", tmp_path / "photos" / given,
-         "--trainer.default_root_dir", tmp_path / "runs", "--name", "m"]
+         "--data.on_bad_image", "raise", "--trainer.default_root_dir", tmp_path / "runs", "--name", "m"]
     )  # fmt: skip
     assert f"{bad}: cannot be read (not a regular file)" in line
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 
 from project.errors import ConfigError
-from project.runs.precision import check_compiler, check_precision, fastest_precision
+from project.runs.precision import (
+    check_compiler,
+    check_precision,
+    computing,
+    fastest_precision,
+    precision_of,
+    usable_precision,
+)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +103,46 @@ def test_compiling_on_a_processor_needs_a_compiler(monkeypatch):
     with pytest.raises(ConfigError, match=r"^model.compile_teacher: needs a C\+\+ compiler"):
         check_compiler(torch.device("cpu"), "model.compile_teacher")
     check_compiler(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "precision"),
+    [
+        ({"precision": "bf16-mixed", "config": {"trainer": {"precision": "32-true"}}}, "bf16-mixed"),
+        ({"config": {"trainer": {"precision": 16}}}, "16-mixed"),  # of an earlier version
+        ({"config": {"trainer": {"precision": "bf16"}}}, "bf16-mixed"),
+        ({"config": {"trainer": {"precision": ["x"]}}}, "32-true"),
+        ({"config": {"trainer": None}}, "32-true"),
+        ({"config": None}, "32-true"),
+        ({}, "32-true"),
+    ],
+)
+def test_precision_of_a_checkpoint_is_that_of_its_run(checkpoint, precision):
+    assert precision_of(checkpoint) == precision
+
+
+def test_usable_precision_is_full_where_the_device_has_no_other():
+    assert usable_precision("16-mixed", torch.device("cpu")) == "32-true"
+    assert usable_precision("bf16-mixed", torch.device("cpu")) == "bf16-mixed"
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true", "16-mixed"])
+def test_computing_equals_a_trainer_of_that_precision(precision):
+    class Network(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(64, 8)
+
+        def predict_step(self, batch):
+            return self.layer(batch.to(self.layer.weight.dtype))
+
+    torch.manual_seed(0)
+    network, inputs = Network(), torch.randn(16, 64)
+    own = copy.deepcopy(network)
+    with computing(own, precision, torch.device("cpu")), torch.no_grad():
+        found = own.predict_step(inputs)
+    usable = usable_precision(precision, torch.device("cpu"))
+    trainer = Trainer(accelerator="cpu", precision=usable, logger=False, enable_progress_bar=False)
+    (expected,) = trainer.predict(network, torch.utils.data.DataLoader(inputs, 16))
+    assert found.dtype == expected.dtype
+    assert torch.equal(found, expected)

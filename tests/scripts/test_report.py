@@ -8,6 +8,9 @@ from functools import partial
 
 import pytest
 
+from project.analysis.opening import open_run
+from project.analysis.outcomes import collect_outcomes
+
 
 @pytest.fixture
 def report(script):
@@ -15,7 +18,7 @@ def report(script):
 
 
 def test_a_run_is_all_that_it_needs(run, report, trained):
-    assert run("test", "--ckpt_path", trained, "--trainer.precision", "32-true") == 0
+    assert run("test", "--ckpt_path", trained) == 0
     status, out, err = report("--ckpt_path", trained)
     assert (status, err) == (0, "")
     content = json.loads((trained / "report.json").read_text(), parse_constant=pytest.fail)
@@ -33,6 +36,38 @@ def test_a_run_is_all_that_it_needs(run, report, trained):
     assert [line.split()[0] for line in out.splitlines()] == [*sections, "numbers:", "report:"]
     assert f"report: {(trained / 'report.html').as_uri()}" in out.splitlines()
     assert (trained / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(("of_run", "given"), [("bf16-mixed", None), ("32-true", None), ("32-true", "bf16-mixed")])
+def test_all_commands_compute_in_the_precision_of_the_run(
+    run, report, images, fit_options, tmp_path, monkeypatch, of_run, given
+):
+    """On a machine whose fastest precision is the other one."""
+    fastest = "32-true" if of_run == "bf16-mixed" else "bf16-mixed"
+    monkeypatch.setattr("project.cli.parser.fastest_precision", lambda: fastest)
+    assert run(*fit_options(images, tmp_path / "runs", "--trainer.precision", of_run)) == 0
+    path = tmp_path / "runs" / "r" / "version_0"
+    more = ("--trainer.precision", given) if given else ()
+    assert run("test", "--ckpt_path", path, *more) == 0
+    assert report("--ckpt_path", path, "--sections", "accuracy,calibration", *more)[0] == 0
+    tested = json.loads((path / "test_metrics.json").read_text())
+    reported = json.loads((path / "report.json").read_text())
+    assert tested["precision"] == reported["precision"] == (given or of_run)
+    assert f", {given or of_run}, threads" in (path / "report.html").read_text()
+    nll = reported["sections"]["calibration"]["errors"][1]["nll"]["value"]
+    assert nll == pytest.approx(tested["test/nll"], rel=1e-6)
+    task, data = open_run(path)
+    task.precision = given or of_run
+    outcomes = collect_outcomes(task, data)
+    assert outcomes.probabilities.log().gather(1, outcomes.labels[:, None]).mean().item() == pytest.approx(
+        -nll, rel=1e-6
+    )
+    assert run("predict", "--ckpt_path", path, "--data.predict", images, *more) == 0
+    rows = [json.loads(line) for line in (path / "predictions.jsonl").read_text().splitlines()]
+    files, top5 = [row["path"] for row in rows], [row["top5"] for row in rows]
+    assert [answer["top5"] for answer in task.predict(files)] == top5
+    task.precision = fastest if given is None else of_run
+    assert [answer["top5"] for answer in task.predict(files)] != top5
 
 
 def test_options_of_its_own_and_of_test(report, trained, trained_images, tmp_path):

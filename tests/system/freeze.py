@@ -59,8 +59,9 @@ def main() -> None:
             target = FROZEN / task
             shutil.rmtree(target, ignore_errors=True)
             (target / "checkpoints").mkdir(parents=True)
-            for name in ("checkpoints/last.ckpt", "config.yaml", "metrics.csv", "test_metrics.json"):
+            for name in ("checkpoints/last.ckpt", "config.yaml", "metrics.csv"):
                 shutil.copy(run / name, target / name)
+            shutil.copy(run / "test_metrics_last.json", target / "test_metrics.json")
 
 
 if __name__ == "__main__":

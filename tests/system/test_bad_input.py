@@ -111,7 +111,7 @@ def test_a_bad_file_is_named_with_its_split(
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
 def test_prediction_names_a_bad_file(fails, images, trained, kind):
     BAD[kind](images / "a" / "07.png")
-    line = fails("predict", "--ckpt_path", trained, "--data.predict", images)
+    line = fails("predict", "--ckpt_path", trained, "--data.predict", images, "--data.on_bad_image", "raise")
     assert "a/07.png" in line
     assert "predict" in line.replace(str(images), "")
     assert not (trained / "predictions.jsonl").exists()

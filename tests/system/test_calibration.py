@@ -108,7 +108,7 @@ def rows(directory: Path) -> list[dict[str, str]]:
 
 
 def metrics(directory: Path, verb: str) -> dict[str, float]:
-    return json.loads((directory / f"{verb}_metrics.json").read_text())
+    return json.loads((directory / f"{verb}_metrics_last.json").read_text())
 
 
 @pytest.mark.parametrize("which", ["best", "last"])

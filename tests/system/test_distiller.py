@@ -84,8 +84,9 @@ def rows(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def metrics(directory: Path, verb: str = "test") -> dict[str, float]:
-    return json.loads((directory / f"{verb}_metrics.json").read_text())
+def metrics(directory: Path, verb: str = "test", which: str = "") -> dict[str, float]:
+    found = json.loads((directory / f"{verb}_metrics{which}.json").read_text())
+    return {name: value for name, value in found.items() if "/" in name}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -230,12 +231,13 @@ def test_the_student_is_a_plain_classifier_for_every_command(run, fails, distill
     files = sorted((images / "test").rglob("*.png"))
     assert task.predict(files) == Distiller.load_from_checkpoint(directory / "checkpoints" / "best.ckpt").predict(files)
     found = {}
-    for source in (directory, path):  # into the same directory, one after the other
+    for source, which in ((directory, ""), (path, "_student")):  # into the same directory, one after the other
         for verb in ("validate", "test"):
             assert run(verb, "--ckpt_path", source, *PLAIN) == 0
         assert run("predict", "--ckpt_path", source, "--data.predict", images, *PLAIN) == 0
-        said = (directory / "predictions.jsonl").read_text()
-        found[source] = [metrics(directory, "validate"), metrics(directory), said]
+        said = (directory / ("predictions_1" if which else ".") / "predictions.jsonl").read_text()
+        found[source] = [*(metrics(directory, verb, which) for verb in ("validate", "test")), said]
+    assert "test/teacher_accuracy" in metrics(directory)
     both = ("teacher_accuracy", "agreement")
     for one, other, stage in zip(found[directory][:2], found[path][:2], ("val", "test"), strict=True):
         assert one == other | {f"{stage}/{name}": one[f"{stage}/{name}"] for name in both}

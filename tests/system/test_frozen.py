@@ -47,7 +47,7 @@ def test_it_measures_and_predicts_the_same(run, thawed, tmp_path, task):
     expected = json.loads((directory / "test_metrics.json").read_text())
     path = directory / "checkpoints" / "last.ckpt"
     assert run("test", "--ckpt_path", path, *PLAIN) == 0
-    found = json.loads((directory / "test_metrics.json").read_text())
+    found = json.loads((directory / "test_metrics_last.json").read_text())
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-6, nan_ok=True)
     photos = "drawings" if "Caption" in task else "images"
     assert run("predict", "--ckpt_path", path, "--data.predict", photos, *PLAIN) == 0

@@ -183,11 +183,11 @@ def test_views_are_for_evaluation_and_not_for_the_fit(run, images, fit_options, 
     assert plain != pytest.approx(viewed, rel=1e-3)
     assert last_row(directory)["val/loss"] == pytest.approx(plain, rel=1e-4)
     assert run("validate", "--ckpt_path", path, *PLAIN) == 0
-    found = json.loads((directory / "validate_metrics.json").read_text())
+    found = json.loads((directory / "validate_metrics_last.json").read_text())
     assert found["val/loss"] == pytest.approx(viewed, rel=1e-4)
     test, labels = pixels(images, "test")
     assert run("test", "--ckpt_path", path, *PLAIN) == 0
-    found = json.loads((directory / "test_metrics.json").read_text())
+    found = json.loads((directory / "test_metrics_last.json").read_text())
     assert found["test/loss"] == pytest.approx(loss_of(flipped(task, test), labels), rel=1e-4)
     assert run("predict", "--ckpt_path", path, "--data.predict", images / "b", *PLAIN) == 0
     lines = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
@@ -196,7 +196,7 @@ def test_views_are_for_evaluation_and_not_for_the_fit(run, images, fit_options, 
     assert [line["probability"] for line in lines] == pytest.approx(p.amax(1).tolist(), abs=1e-5)
     # another way of looking may be asked for
     assert run("validate", "--ckpt_path", path, *PLAIN, "--model.tta", "null") == 0
-    found = json.loads((directory / "validate_metrics.json").read_text())
+    found = json.loads((directory / "validate_metrics_last.json").read_text())
     assert found["val/loss"] == pytest.approx(plain, rel=1e-4)
 
 
@@ -215,7 +215,7 @@ def test_a_central_crop_lies_in_the_checkpoint_and_is_kept_to(run, fails, images
     assert trained_on == {image.numpy().tobytes() for image in pixels(images, "train")[0]}  # training is not cropped
     test, labels = pixels(images, "test", 0.5)
     assert run("test", "--ckpt_path", path, *PLAIN) == 0
-    found = json.loads((directory / "test_metrics.json").read_text())
+    found = json.loads((directory / "test_metrics_last.json").read_text())
     with torch.no_grad():
         assert found["test/loss"] == pytest.approx(loss_of(task(test), labels), rel=1e-4)
     assert run("predict", "--ckpt_path", path, "--data.predict", images / "b", *PLAIN) == 0

@@ -410,12 +410,12 @@ def test_the_student_is_a_plain_captioner_for_every_command(run, student, captio
     assert type(Captioner.load_from_checkpoint(path)) is Captioner
     for verb in ("validate", "test"):
         assert run(verb, "--ckpt_path", path, *PLAIN) == 0
-    found = json.loads((student / "test_metrics.json").read_text())
+    found = json.loads((student / "test_metrics_student.json").read_text())
     assert "test/teacher_cider_d" not in found
     assert run("predict", "--ckpt_path", path, "--data.predict", captioned, *PLAIN) == 0
     said = (student / "predictions.jsonl").read_text()
     assert run("predict", "--ckpt_path", student, "--data.predict", captioned, *PLAIN) == 0
-    assert (student / "predictions.jsonl").read_text() == said
+    assert (student / "predictions_1" / "predictions.jsonl").read_text() == said
     assert run(*caption_options(captioned, tmp_path / "new", "--model.init_from", path)) == 0
 
 

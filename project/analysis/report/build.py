@@ -117,6 +117,7 @@ def facts_of(subject: Subject, checkpoint: dict[str, Any], provenance: dict[str,
         "seed": subject.seed,
         "resamples": RESAMPLES,
         "device": str(task.device),
+        "precision": task.precision,
         "provenance": provenance,
     }
 

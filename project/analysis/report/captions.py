@@ -105,7 +105,7 @@ def examples_section(subject: Subject) -> Section:
     images = subject.pictures(rows)
     examples = [_example(subject, image, row) for image, row in zip(images, rows.tolist(), strict=True)]
     shown = torch.cat([images[: _MAPS // 2], images[len(order[:_SHOWN]) :][: _MAPS // 2]])
-    with torch.no_grad():
+    with torch.no_grad(), subject.captioner.computing():
         answers = subject.captioner.answers(shown)
     blocks: list[Block] = [
         Examples("worst", "The worst captions", examples[: -len(best)]),

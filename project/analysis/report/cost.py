@@ -18,7 +18,8 @@ def cost_section(subject: Subject) -> Section:
         subject.captioner.open_ensemble()
     networks = subject.captioner.search.networks if subject.captions else [subject.classifier.network]
     function = subject.captioner.answers if subject.captions else task
-    speeds = measure_speed(function, task.image_size, task.device, _BATCH_SIZES)
+    with task.computing():
+        speeds = measure_speed(function, task.image_size, task.device, _BATCH_SIZES)
     rows = [[*speed] for speed in speeds]
     numbers: dict[str, Value] = {
         "parameters": sum(map(count_parameters, networks)),

@@ -64,7 +64,7 @@ def _provenance(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Commit", "unknown" if git is None else git["commit"] + ("" if git["clean"] else ", with changes")),
         ("Versions", ", ".join([f"Python {made['python']}", *(f"{n} {v}" for n, v in made["libraries"].items())])),
         ("Machine", ", ".join([f"{hardware['cores']} cores of {hardware['cpu']}", *hardware["gpus"]])),
-        ("Device", f"{facts['device']}, float32, threads: {hardware['threads']}"),
+        ("Device", f"{facts['device']}, {facts['precision']}, threads: {hardware['threads']}"),
         ("Seed", f"{facts['seed']}; {facts['resamples']:,} resamples"),
     ]
 

@@ -80,7 +80,8 @@ def robustness_section(subject: Subject) -> Section:
 @torch.no_grad()
 def right(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
     """Which images (n, 3, S, S), uint8 or float in 0..255, are classified right, (n,) bool."""
-    logits = [mean_logits(classifier, part, classifier.tta) for part in images.split(_AT_A_TIME)]
+    with classifier.computing():
+        logits = [mean_logits(classifier, part, classifier.tta) for part in images.split(_AT_A_TIME)]
     return torch.cat(logits).argmax(1) == labels
 
 
@@ -96,7 +97,9 @@ def attacked(
     for part, its in zip(images.split(_AT_A_TIME), labels.split(_AT_A_TIME), strict=True):
 
         def loss(pixels: Tensor, its: Tensor = its) -> Tensor:
-            return functional.cross_entropy(mean_logits(classifier, pixels, classifier.tta), its, reduction="sum")
+            with classifier.computing():
+                logits = mean_logits(classifier, pixels, classifier.tta)
+            return functional.cross_entropy(logits.float(), its, reduction="sum")
 
         found.append(right(classifier, attack(loss, part.float(), radius), its))
     return torch.cat(found)
