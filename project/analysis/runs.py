@@ -240,7 +240,9 @@ class _Run:
             self._report("metrics.csv: cut off in its last row, which is left out")
             lines.pop()
         try:
-            rows = list(csv.DictReader(lines))
+            # numbers are never quoted: a stray mark damages its own row alone
+            names = next(csv.reader(lines[:1], strict=True), [])
+            rows = list(csv.DictReader(lines[1:], names, quoting=csv.QUOTE_NONE))
         except csv.Error:
             self._report("metrics.csv: damaged")
             return
