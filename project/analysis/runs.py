@@ -241,8 +241,9 @@ class _Run:
             lines.pop()
         try:
             # numbers are never quoted: a stray mark damages its own row alone
-            names = next(csv.reader(lines[:1], strict=True), [])
-            rows = list(csv.DictReader(lines[1:], names, quoting=csv.QUOTE_NONE))
+            rest = iter(lines)
+            names = next(csv.reader(rest, strict=True), [])
+            rows = list(csv.DictReader(rest, names, quoting=csv.QUOTE_NONE))
         except csv.Error:
             self._report("metrics.csv: damaged")
             return
