@@ -15,7 +15,6 @@ from project.data.captions.samples import CaptionedSamples
 from project.data.paths import inside
 from project.data.samples import Split
 from project.errors import DataError, did_you_mean
-from project.metrics.ptb_tokenizer import ptb_tokenize
 
 _SPLITS: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
@@ -26,6 +25,10 @@ class KarpathyCaptions(CaptionDataModule):
     Theirs are `dataset_coco.json`, `dataset_flickr8k.json` and `dataset_flickr30k.json`. `images` is a list of objects with `filename` (below `filepath` where there is one), `split` (`train`, `restval`,
     `val` or `test`) and `sentences`, a list of objects with `raw`, the text, `tokens`, its words, or both. `restval`
     joins `train`. A set without `val` has it held out of `train`.
+
+    Targets are the `tokens` where there are any. References are `raw`, tokenized by PTB as coco-caption does, and with
+    `tokenizer: given` the `tokens`, too; that is the default where PTB does not find most of the tokens in `raw`, as in
+    Chinese.
 
     Args:
         annotations: the JSON file.
@@ -81,11 +84,7 @@ def _samples(paths: list[Path], entries: list[Entry], split: Split, root: Path) 
         tokens.append([words for _, words in said])
     if all(words is None for image in tokens for words in image):
         return CaptionedSamples.of(paths, captions, split, root=root)
-    whole = [
-        [ptb_tokenize(text) if words is None else words for text, words in zip(*image, strict=True)]
-        for image in zip(captions, tokens, strict=True)
-    ]
-    return CaptionedSamples.of(paths, captions, split, whole, root)
+    return CaptionedSamples.of(paths, captions, split, tokens, root)
 
 
 def said_in(entry: Entry) -> tuple[str, list[str] | None]:
