@@ -46,6 +46,7 @@ def _of_captioner(task: Captioner) -> dict[str, Any]:
         "the changing part of the next",
         "vocabulary": [*SPECIALS, *task.vocabulary.words],
         "tokenizer": task.tokenizer,
+        "max_words": task.search.max_words,
         "unspaced": UNSPACED[task.tokenizer],
         "steps": ["step", "backward"][: len(task.network.decoders)],
         "rules": {

@@ -130,11 +130,11 @@ class CaptionRunner:
             backward = [each._replace(words=each.words[::-1]) for each in found[1]]
             best = max([*found[0], *backward], key=lambda each: self._agreed(each, states))
         if not best.finished:  # a search has one word more of those that did not end
-            most = self.rules["max_length"] - 1
+            most = self.about.get("max_words", len(best.words))
             best = Hypothesis(best.words[:most], best.log_probs[:most], False)
         words = self.about["vocabulary"]
         return {
-            "caption": join_words([words[word] for word in best.words], self.about["unspaced"]),
+            "caption": join_words([words[word] for word in best.words], self.about.get("unspaced")),
             "log_probability": best.log_probability,
             "finished": best.finished,
         }

@@ -95,7 +95,7 @@ def _of_captioner(task: Captioner, runs: list[Run], about: dict[str, Any], image
         theirs = _said_by_program(step, state[number * size : (number + 1) * size], words)
         pairs = zip(_said_by(decoder, features, words), theirs, strict=True)
         yield Difference(name, len(images), max(_largest(*pair) for pair in pairs))
-    found = cut_best(task.search([features], greedy=True), task.search.rules.max_length - 1).word_ids()
+    found = cut_best(task.search([features], greedy=True), task.search.max_words).word_ids()
     ours = [join_words(task.vocabulary.decode(each[0]), about["unspaced"]) for each in found]
     captions = [each["caption"] for each in CaptionRunner(encode, steps, about).caption(images.numpy())]
     for one, other in zip(ours, captions, strict=True):

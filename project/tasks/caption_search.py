@@ -36,8 +36,9 @@ class Decoding:
             length^alpha, `gnmt` by ((5 + length) / 6)^alpha (Wu et al. 2016, arXiv:1609.08144).
         alpha: see `length_penalty`.
         min_words: the least words of a caption.
-        max_words: the most, by default as many as in training; a caption that would go on is cut there. The
-            alternatives of `predict` have the next word, too, in which they may differ.
+        max_words: the most; a caption that would go on is cut there. By default as many as in training and one more, in
+            the place where the longest ones end. The alternatives of `predict` have the next word, too, in which they
+            may differ.
         no_repeat_ngram: no sequence of so many words comes twice; 0 allows it.
         unknown_words: whether `<unk>` may be said.
         groups: of a diverse beam search (Vijayakumar et al. 2016, arXiv:1610.02424); 1 is the usual one.
@@ -117,6 +118,11 @@ class CaptionSearch:
         self.networks = networks
         self.decoding = decoding
         self.rules = decoding.rules(max_words)
+
+    @property
+    def max_words(self) -> int:
+        """The most words of a caption, see `Decoding`."""
+        return self.decoding.max_words or self.rules.max_length
 
     def __call__(
         self,

@@ -117,7 +117,7 @@ def _found(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionD
         with torch.no_grad(), task.trainer.precision_plugin.forward_context():
             found = search(teacher.features(batch.images), asked.decoding.num_hypotheses)
         if asked.choice == "best":
-            found = cut_best(found, search.rules.max_length - 1)
+            found = cut_best(found, search.max_words)
         indices = batch.indices.cpu().numpy()
         chosen = np.zeros(len(indices), np.int64)
         if asked.choice == "closest":

@@ -357,7 +357,7 @@ class Captioner(FineTunedTask):
 
     def _texts(self, found: Hypotheses) -> list[str]:
         """The best caption of each image, as metrics read it."""
-        found = cut_best(found, self.search.rules.max_length - 1)
+        found = cut_best(found, self.search.max_words)
         return [" ".join(self.vocabulary.decode(hypotheses[0])) for hypotheses in found.word_ids()]
 
     def on_validation_epoch_end(self) -> None:
@@ -385,7 +385,7 @@ class Captioner(FineTunedTask):
         features = self._all_features(images, self(images))
         found = self.search(features, self.search.decoding.num_hypotheses)
         maps = self._attention_maps(features[0], found.tokens[:, 0])
-        answers = answers_of(found, self.search.rules.max_length - 1, self.vocabulary, self.tokenizer)
+        answers = answers_of(found, self.search.max_words, self.vocabulary, self.tokenizer)
         encoder = self.network.encoder
         for answer, its_maps in zip(answers, () if maps is None else maps, strict=maps is not None):
             answer["_attention"] = {
