@@ -18,6 +18,7 @@ from torch import Tensor
 
 from project.analysis.outcomes import existing_split
 from project.data.captions.base import CaptionDataModule
+from project.data.captions.tokenizers import Tokenizer, metric_tokenizer
 from project.data.samples import Split
 from project.metrics.captions import CaptionScores
 from project.tasks import Captioner
@@ -33,6 +34,7 @@ class CaptionOutcomes:
         captions: the best one of each of the N images.
         references: of each image, one or more.
         training_captions: which tell a new caption from a learned one.
+        tokenizer: of all these captions, which are as metrics read them.
         log_probability: (N,) float64, of each caption with its end, in nats.
         num_tokens: (N,) int64, words of each caption and its end, if it has one.
         finished: (N,) bool, whether it ended by itself.
@@ -43,6 +45,7 @@ class CaptionOutcomes:
     captions: list[str]
     references: list[list[str]]
     training_captions: list[str]
+    tokenizer: Tokenizer
     log_probability: Tensor
     num_tokens: Tensor
     finished: Tensor
@@ -53,7 +56,7 @@ class CaptionOutcomes:
 
     @cached_property
     def _metrics(self) -> CaptionScores:
-        metrics = CaptionScores(self.training_captions)
+        metrics = CaptionScores(self.training_captions, tokenize=metric_tokenizer(self.tokenizer))
         metrics.update(self.captions, self.references, range(len(self)))
         return metrics
 
@@ -108,6 +111,7 @@ def collect_captions(
         decoding: the search; by default the captioner's own.
     """
     split = existing_split(data, split)
+    captioner.check_data(data)
     captioner.eval()
     answers, indices, seconds = [], [], 0.0
     with searching(captioner, decoding or captioner.search.decoding):
@@ -121,8 +125,9 @@ def collect_captions(
     return CaptionOutcomes(
         split,
         [answer["caption"] for answer in answers],
-        [data.splits[split].captions[i] for i in indices],
+        [data.references(split)[i] for i in indices],
         data.training_captions,
+        captioner.tokenizer,
         torch.tensor([answer["log_probability"] for answer in answers], dtype=torch.float64),
         torch.tensor([answer["num_tokens"] for answer in answers]),
         torch.tensor([answer["finished"] for answer in answers]),
@@ -144,7 +149,7 @@ def searching(captioner: Captioner, decoding: Decoding) -> Iterator[None]:
 
 def _brief(answer: dict[str, Any]) -> dict[str, Any]:
     return {
-        "caption": answer["caption"],
+        "caption": " ".join(word["word"] for word in answer["words"]),
         "log_probability": answer["log_probability"],
         "num_tokens": len(answer["words"]) + answer["finished"],
         "finished": answer["finished"],

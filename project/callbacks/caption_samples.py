@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -58,18 +59,22 @@ class CaptionSamples(Pictures):
 
     def draw(self, pl_module: LightningModule, writer: SummaryWriter, step: int) -> None:
         """See the class."""
+        task: Any = pl_module
         for number, (image, maps, caption, references) in enumerate(self._samples):
             if image is not None:
-                picture = caption_picture(image, caption, references, maps, caption.split())
+                texts = [*map(task.readable, (caption, *references))]
+                picture = caption_picture(image, texts[0], texts[1:], maps, caption.split())
                 writer.add_image(f"captions/{number}", picture, step, dataformats="HWC")
         if self._samples:
-            writer.add_text("captions", _table(self._samples), step)
+            writer.add_text("captions", _table(self._samples, task.readable), step)
 
 
-def _table(samples: list[_Sample]) -> str:
+def _table(samples: list[_Sample], readable: Callable[[str], str]) -> str:
     """The texts as Markdown."""
     rows = [
-        f"| {number} | {markdown(sample.caption)} | {'<br>'.join(map(markdown, sample.references))} |"
-        for number, sample in enumerate(samples)
+        f"| {number} | {markdown(caption)} | {'<br>'.join(map(markdown, references))} |"
+        for number, (caption, *references) in enumerate(
+            map(readable, (sample.caption, *sample.references)) for sample in samples
+        )
     ]
     return "\n".join(["| image | caption | references |", "| --- | --- | --- |", *rows])

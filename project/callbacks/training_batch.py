@@ -66,5 +66,6 @@ def _first(column: Tensor) -> list[Any]:
 
 def _captions(pl_module: Any, batch: Any) -> list[str]:
     """The first caption of each image, in the words that the network knows."""
-    texts = [" ".join(pl_module.vocabulary.decode(words)) for words in _first(batch.tokens[:, 0])]
+    words = map(pl_module.vocabulary.decode, _first(batch.tokens[:, 0]))
+    texts = [pl_module.readable(" ".join(each)) for each in words]
     return ["\n".join(textwrap.wrap(text, _COLUMNS, max_lines=3, placeholder="…")) for text in texts]

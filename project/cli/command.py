@@ -147,8 +147,11 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     facts = task_class.check_hyper_parameters(
         checkpoint["hyper_parameters"], f"ckpt_path: {path}", checkpoint.pop("state_dict")
     )
-    looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
-    predicting = {"class_path": "project.data.ImageDataModule", "init_args": {"on_bad_image": "skip"}}
+    looks: dict[str, Any] = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
+    if verb != "predict" and facts.get("tokenizer") not in (None, "ptb"):
+        looks["tokenizer"] = facts["tokenizer"]
+    own: dict[str, Any] = {"on_bad_image": "skip"}
+    predicting = {"class_path": "project.data.ImageDataModule", "init_args": own}
     data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()
     under: dict[str, Any] = {"model": {"class_path": import_path(task_class)}}
     if data:

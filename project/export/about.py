@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from project import __version__
+from project.data.captions.tokenizers import UNSPACED
 from project.data.captions.vocabulary import SPECIALS
 from project.export.subject import Subject
 from project.tasks import Captioner, Classifier
@@ -44,6 +45,9 @@ def _of_captioner(task: Captioner) -> dict[str, Any]:
         "output": "the state of each step: of the encoder the first one, of a step scores: float32 (rows, words) and "
         "the changing part of the next",
         "vocabulary": [*SPECIALS, *task.vocabulary.words],
+        "tokenizer": task.tokenizer,
+        "max_words": task.search.max_words,
+        "unspaced": UNSPACED[task.tokenizer],
         "steps": ["step", "backward"][: len(task.network.decoders)],
         "rules": {
             "start": rules.start,

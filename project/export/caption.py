@@ -129,9 +129,12 @@ class CaptionRunner:
         else:
             backward = [each._replace(words=each.words[::-1]) for each in found[1]]
             best = max([*found[0], *backward], key=lambda each: self._agreed(each, states))
+        if not best.finished:  # a search has one word more of those that did not end
+            most = self.about.get("max_words", len(best.words))
+            best = Hypothesis(best.words[:most], best.log_probs[:most], False)
         words = self.about["vocabulary"]
         return {
-            "caption": " ".join(words[word] for word in best.words),
+            "caption": join_words([words[word] for word in best.words], self.about.get("unspaced")),
             "log_probability": best.log_probability,
             "finished": best.finished,
         }
@@ -199,6 +202,15 @@ class CaptionRunner:
         if self.configured["length_penalty"] == "gnmt":
             return found.log_probability / ((5 + length) / 6) ** alpha
         return found.log_probability
+
+
+def join_words(words: Sequence[str], unspaced: str | None) -> str:
+    """A caption's text: a space between two words, but where the pattern `unspaced` matches what meets there."""
+    text = ""
+    for word in words:
+        touching = not text or (unspaced and re.match(unspaced, text[-1]) and re.match(unspaced, word))
+        text += word if touching else f" {word}"
+    return text
 
 
 def advance(

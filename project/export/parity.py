@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from project.export.caption import CaptionRunner, Run, advance
+from project.export.caption import CaptionRunner, Run, advance, join_words
 from project.models.captioning import CaptionDecoder, Features
 from project.tasks import Captioner, Classifier, Task
+from project.tasks.caption_search import cut_best
 
 TOLERANCE = 1e-4
 """The largest difference of a probability that is still the same answer."""
@@ -94,7 +95,8 @@ def _of_captioner(task: Captioner, runs: list[Run], about: dict[str, Any], image
         theirs = _said_by_program(step, state[number * size : (number + 1) * size], words)
         pairs = zip(_said_by(decoder, features, words), theirs, strict=True)
         yield Difference(name, len(images), max(_largest(*pair) for pair in pairs))
-    ours = [" ".join(task.vocabulary.decode(each[0])) for each in task.search([features], greedy=True).word_ids()]
+    found = cut_best(task.search([features], greedy=True), task.search.max_words).word_ids()
+    ours = [join_words(task.vocabulary.decode(each[0]), about["unspaced"]) for each in found]
     captions = [each["caption"] for each in CaptionRunner(encode, steps, about).caption(images.numpy())]
     for one, other in zip(ours, captions, strict=True):
         if one != other:

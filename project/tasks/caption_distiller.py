@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from project.data.captions.batch import CaptionBatch
+from project.data.captions.tokenizers import metric_tokenizer
 from project.data.captions.vocabulary import PAD
 from project.errors import CheckpointError, ConfigError
 from project.losses.word_kd import word_kd
@@ -120,6 +121,7 @@ class CaptionDistiller(Captioner, Student):
         if stage not in ("fit", "test"):
             return
         self._teacher = open_caption_teacher(self.sources, self.vocabulary.words)
+        self.teacher_cider_d = CIDErD(tokenize=metric_tokenizer(self.tokenizer))
         if stage == "test" or not self.weight_of["words"]:
             return
         if self._teacher.num_directions < len(self.network.decoders):
@@ -163,9 +165,10 @@ class CaptionDistiller(Captioner, Student):
     @torch.no_grad()
     def _measure(self, teacher: CaptionTeacher) -> float:
         """Its CIDEr-D by its own search, as its own run found it."""
-        data, metric = data_of(self.trainer), CIDErD(sync_on_compute=False)
+        data = data_of(self.trainer)
+        metric = CIDErD(tokenize=metric_tokenizer(self.tokenizer), sync_on_compute=False)
         search = teacher.search(teacher.decoding, teacher.members[0].hparams["max_words"])
-        captions = data.splits["val"].captions
+        captions = data.references("val")
         for batch in data.batches_in_order("val"):
             ids = batch.indices.tolist()
             with self.trainer.precision_plugin.forward_context():

@@ -36,8 +36,9 @@ class Decoding:
             length^alpha, `gnmt` by ((5 + length) / 6)^alpha (Wu et al. 2016, arXiv:1609.08144).
         alpha: see `length_penalty`.
         min_words: the least words of a caption.
-        max_words: the most, by default as many as in training; a caption that does not end there is cut behind its
-            next word.
+        max_words: the most; a caption that would go on is cut there. By default as many as in training and one more, in
+            the place where the longest ones end. The alternatives of `predict` have the next word, too, in which they
+            may differ.
         no_repeat_ngram: no sequence of so many words comes twice; 0 allows it.
         unknown_words: whether `<unk>` may be said.
         groups: of a diverse beam search (Vijayakumar et al. 2016, arXiv:1610.02424); 1 is the usual one.
@@ -117,6 +118,11 @@ class CaptionSearch:
         self.networks = networks
         self.decoding = decoding
         self.rules = decoding.rules(max_words)
+
+    @property
+    def max_words(self) -> int:
+        """The most words of a caption, see `Decoding`."""
+        return self.decoding.max_words or self.rules.max_length
 
     def __call__(
         self,
@@ -225,6 +231,18 @@ def reverse_words(tokens: Tensor, counts: Tensor) -> Tensor:
 def in_direction(tokens: Tensor, direction: int) -> Tensor:
     """Captions (..., T), padded, as a decoder tells them: with 1 from the last word to the first, and then the end."""
     return reverse_words(tokens, ((tokens != PAD) & (tokens != END)).sum(-1)) if direction else tokens
+
+
+def cut_best(found: Hypotheses, max_words: int) -> Hypotheses:
+    """Hypotheses, the best of each image cut at `max_words`; a search has one word more of those that did not end."""
+    first = torch.arange(found.lengths.shape[1], device=found.lengths.device) == 0
+    over = first & ~found.finished & (found.lengths > max_words)
+    behind = over[..., None] & (torch.arange(found.tokens.shape[2], device=over.device) >= max_words)
+    return found._replace(
+        tokens=found.tokens.masked_fill(behind, END),
+        log_probs=found.log_probs.masked_fill(behind, 0),
+        lengths=found.lengths - over.long(),
+    )
 
 
 def _reversed(found: Hypotheses) -> Hypotheses:

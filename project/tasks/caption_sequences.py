@@ -5,6 +5,7 @@ Shapes: N images, T words with the end's mark.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from project.data.cache import CachedRows, cache_key, one_process_first
 from project.data.captions.base import CaptionDataModule
+from project.data.captions.tokenizers import metric_tokenizer
 from project.data.captions.vocabulary import PAD, Vocabulary
 from project.data.progress import track
 from project.decoding import Hypotheses
@@ -22,7 +24,7 @@ from project.metrics.captions import ROUGEL
 from project.metrics.captions.corpus import Corpus
 from project.metrics.ptb_tokenizer import ptb_tokenize
 from project.tasks.base import Task
-from project.tasks.caption_search import Decoding
+from project.tasks.caption_search import Decoding, cut_best
 from project.tasks.caption_teacher import CaptionTeacher
 
 Choice = Literal["best", "closest"]
@@ -86,6 +88,7 @@ def _kept(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionDa
         asked.choice,
         asked.max_words,
         task.hparams["vocabulary"],
+        data.tokenizer,
         samples.fingerprint(),
         data.train_size,
         str(task.trainer.precision),
@@ -113,10 +116,13 @@ def _found(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionD
     for batch in track(batches, "teacher's captions", len(samples), lambda batch: len(batch.indices)):
         with torch.no_grad(), task.trainer.precision_plugin.forward_context():
             found = search(teacher.features(batch.images), asked.decoding.num_hypotheses)
+        if asked.choice == "best":
+            found = cut_best(found, search.max_words)
         indices = batch.indices.cpu().numpy()
         chosen = np.zeros(len(indices), np.int64)
         if asked.choice == "closest":
-            chosen = closest(found, vocabulary, [samples.captions[i] for i in indices])
+            references = [data.references("train")[i] for i in indices]
+            chosen = closest(found, vocabulary, references, metric_tokenizer(data.tokenizer))
         rows, lengths = found.tokens.cpu().numpy(), found.lengths.cpu().numpy()
         for row, (index, choice) in enumerate(zip(indices, chosen, strict=True)):
             length = lengths[row, choice]
@@ -124,7 +130,12 @@ def _found(task: Task, teacher: CaptionTeacher, asked: Sequences, data: CaptionD
     return tokens
 
 
-def closest(found: Hypotheses, vocabulary: Vocabulary, references: list[list[str]]) -> np.ndarray:
+def closest(
+    found: Hypotheses,
+    vocabulary: Vocabulary,
+    references: list[list[str]],
+    tokenize: Callable[[str], list[str]] = ptb_tokenize,
+) -> np.ndarray:
     """Of each image's hypotheses the one with the best ROUGE-L, (B,) int64; of equal ones the likeliest.
 
     Kim and Rush 2016, section 3.4, take BLEU; it has four words in a row in it, which short captions do not have.
@@ -133,11 +144,12 @@ def closest(found: Hypotheses, vocabulary: Vocabulary, references: list[list[str
         found: N of each of B images, the best first.
         vocabulary: of their words.
         references: the texts of each image.
+        tokenize: makes words of a text.
     """
     predictions, wanted, image, place = [], [], [], []
     lengths = found.lengths.tolist()
     for row, hypotheses in enumerate(found.word_ids()):
-        texts = [" ".join(ptb_tokenize(text)) for text in references[row]]
+        texts = [" ".join(tokenize(text)) for text in references[row]]
         for n, words in enumerate(hypotheses):
             if lengths[row][n]:
                 predictions.append(" ".join(vocabulary.decode(words)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -19,9 +19,10 @@ from torch.optim import AdamW
 
 from project.data.captions.base import CaptionDataModule
 from project.data.captions.batch import CaptionBatch
+from project.data.captions.tokenizers import Tokenizer, join_words, metric_tokenizer, split_words
 from project.data.captions.vocabulary import PAD, START, Vocabulary
 from project.decoding import Hypotheses
-from project.errors import CheckpointError, ConfigError, DataError
+from project.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from project.losses import doubly_stochastic
 from project.metrics.captions import CaptionScores
 from project.metrics.sums import WeightedMean
@@ -31,8 +32,9 @@ from project.models.pretrained import load_pretrained
 from project.optim import WarmupCosine
 from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
+from project.tasks.caption_answers import answers_of
 from project.tasks.caption_features import use_features
-from project.tasks.caption_search import CaptionSearch, Decoding, in_direction
+from project.tasks.caption_search import CaptionSearch, Decoding, cut_best, in_direction
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
 from project.tasks.scheduled_sampling import ScheduledSampling
@@ -57,6 +59,7 @@ class Captioner(FineTunedTask):
         vocabulary: the words that it knows; the command line takes them from the data.
         max_words: the most words of a caption in training; likewise.
         image_size: S in pixels; likewise.
+        tokenizer: how captions are made words, see `CaptionDataModule`; likewise. By default the data's, from `setup` on.
         backbone: a name in `project.models.BACKBONES`.
         backbone_options: its own options, such as `width: 64`.
         weights: pretrained weights of the backbone to start from, by torchvision's name, such as `IMAGENET1K_V2`.
@@ -80,7 +83,8 @@ class Captioner(FineTunedTask):
     monitor = "val/cider_d"
     monitor_mode = "max"
     identity = (
-        "vocabulary", "max_words", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std", "decoder",
+        "vocabulary", "max_words", "tokenizer", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std",
+        "decoder",
     )  # fmt: skip
     free_options = ("decoder.dropout", "decoder.word_dropout")
 
@@ -107,6 +111,7 @@ class Captioner(FineTunedTask):
         lr_scheduler: LRSchedulerCallable | None = lambda o: WarmupCosine(o, warmup=0.05),
         init_from: str | None = None,
         sam: float = 0.0,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, init_from, sam)
         # a checkpoint holds plain types
@@ -117,6 +122,10 @@ class Captioner(FineTunedTask):
                               "--data CaptionTable")  # fmt: skip
         if weights and init_from:
             raise ConfigError("model.weights, model.init_from: both say what to start from; give one of them")
+        if tokenizer not in (None, *get_args(Tokenizer)):
+            raise ConfigError(
+                f"model.tokenizer: there is no '{tokenizer}'; {did_you_mean(str(tokenizer), get_args(Tokenizer))}"
+            )
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"model.label_smoothing: must lie in 0..1; got {label_smoothing}")
         if attention_penalty and decoder.attention == "none":
@@ -130,6 +139,7 @@ class Captioner(FineTunedTask):
             {
                 "vocabulary": list(vocabulary),
                 "max_words": max_words,
+                "tokenizer": tokenizer,
                 "image_size": image_size,
                 "backbone": backbone,
                 "backbone_options": dict(backbone_options or {}),
@@ -182,9 +192,12 @@ class Captioner(FineTunedTask):
             if self.network.encoder.note:
                 rank_zero_info(self.network.encoder.note)
             self.fine_tuner.freeze_for_good()
-        if stage == "test":
-            known = getattr(data_of(self.trainer), "training_captions", None)
-            self.scores.update({name: CaptionScores(known) for name in ("test", "greedy")})
+        data = data_of(self.trainer)
+        self._take_tokenizer(data)
+        known = getattr(data, "training_captions", None) if stage == "test" else None
+        self.scores.update(
+            {name: CaptionScores(known, tokenize=metric_tokenizer(self.tokenizer)) for name in self.scores}
+        )
         if self.compiles:
             check_compiler(self.trainer.strategy.root_device)
             self.network.encoder.compile()
@@ -197,7 +210,7 @@ class Captioner(FineTunedTask):
         self._others = []
         for path in self.search.decoding.ensemble:
             other = Captioner.load_from_checkpoint(path, map_location=self.device)
-            for name in ("vocabulary", "image_size", "center_crop"):
+            for name in ("vocabulary", "tokenizer", "image_size", "center_crop"):
                 if other.hparams[name] != self.hparams[name]:
                     raise CheckpointError(f"model.decoding.ensemble: {path}: has another {name}; all need the same")
             if len(other.network.decoders) != len(self.network.decoders):
@@ -223,6 +236,33 @@ class Captioner(FineTunedTask):
         """See `Task`: its images have captions."""
         if not isinstance(data, CaptionDataModule):
             raise DataError(f"data: {type(data).__name__} has no captions; name a set that has, such as CaptionTable")
+        self._take_tokenizer(data)
+
+    @classmethod
+    def check_hyper_parameters(
+        cls, values: dict[str, Any], where: str, state_dict: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
+        """See `Task`. Captioners without a tokenizer are from before there were others than `ptb`."""
+        return super().check_hyper_parameters({"tokenizer": "ptb", **values}, where, state_dict)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """How captions are made words."""
+        return self.hparams["tokenizer"] or "ptb"
+
+    def readable(self, caption: str) -> str:
+        """A caption for people, of one as metrics read it: words that spaces join."""
+        return caption if self.tokenizer == "ptb" else join_words(split_words(caption), self.tokenizer)
+
+    def _take_tokenizer(self, data: Any) -> None:
+        """Takes the data's tokenizer where none was given, and refuses data with another one."""
+        theirs = getattr(data, "tokenizer", None)
+        own = self.hparams["tokenizer"]
+        if own is None:
+            self.hparams["tokenizer"] = theirs
+        elif theirs not in (None, own):
+            raise DataError(f"data.tokenizer: {theirs}, and the captioner's words are those of {own}; set it to {own}, or "
+                            "train a captioner on these data")  # fmt: skip
 
     # ---- training and evaluation
 
@@ -316,7 +356,8 @@ class Captioner(FineTunedTask):
         return [own, *(other.to(images.device).eval()(images) for other in self._others)]
 
     def _texts(self, found: Hypotheses) -> list[str]:
-        """The best caption of each image."""
+        """The best caption of each image, as metrics read it."""
+        found = cut_best(found, self.search.max_words)
         return [" ".join(self.vocabulary.decode(hypotheses[0])) for hypotheses in found.word_ids()]
 
     def on_validation_epoch_end(self) -> None:
@@ -344,32 +385,13 @@ class Captioner(FineTunedTask):
         features = self._all_features(images, self(images))
         found = self.search(features, self.search.decoding.num_hypotheses)
         maps = self._attention_maps(features[0], found.tokens[:, 0])
-        ids, log_probs = found.word_ids(), found.log_probs.tolist()
-        sums, scores = found.log_probability.tolist(), found.scores.tolist()
-        finished, lengths = found.finished.tolist(), found.lengths.tolist()
-        answers = []
-        for image, hypotheses in enumerate(ids):
-            each = [
-                {
-                    "caption": " ".join(self.vocabulary.decode(words)),
-                    "log_probability": sums[image][n],
-                    "score": scores[image][n],
-                    "finished": finished[image][n],
-                }
-                for n, words in enumerate(hypotheses)
-                if lengths[image][n]
-            ]
-            said = zip(self.vocabulary.decode(hypotheses[0]), log_probs[image][0], strict=False)
-            answer = {name: value for name, value in each[0].items() if name != "score"}
-            answer["words"] = [{"word": word, "log_probability": value} for word, value in said]
-            answer["alternatives"] = each
-            if maps is not None:
-                encoder = self.network.encoder
-                answer["_attention"] = {
-                    "height": encoder.height,
-                    "width": encoder.width,
-                    "crop": self.center_crop,
-                    "maps": maps[image, : len(answer["words"])].flatten(1).tolist(),
-                }
-            answers.append(answer)
+        answers = answers_of(found, self.search.max_words, self.vocabulary, self.tokenizer)
+        encoder = self.network.encoder
+        for answer, its_maps in zip(answers, () if maps is None else maps, strict=maps is not None):
+            answer["_attention"] = {
+                "height": encoder.height,
+                "width": encoder.width,
+                "crop": self.center_crop,
+                "maps": its_maps[: len(answer["words"])].flatten(1).tolist(),
+            }
         return answers

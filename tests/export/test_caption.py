@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from project.data.captions.tokenizers import join_words
 from project.data.captions.vocabulary import END, START
 from project.data.images import load_square
 from project.errors import DataError
@@ -20,6 +21,7 @@ from project.export.parity import pictures
 from project.export.programs import programs_of
 from project.export.subject import Subject
 from project.tasks import Captioner as Task
+from project.tasks.caption_search import cut_best
 
 
 def runner(task: Task) -> CaptionRunner:
@@ -38,7 +40,7 @@ def runner(task: Task) -> CaptionRunner:
 
 @torch.inference_mode()
 def said(task: Task, images: torch.Tensor, greedy: bool) -> list[tuple[str, float, bool]]:
-    found = task.search([task(images)], greedy=greedy)
+    found = cut_best(task.search([task(images)], greedy=greedy), task.search.max_words)
     words = [" ".join(task.vocabulary.decode(each[0])) for each in found.word_ids()]
     return list(zip(words, found.log_probability[:, 0].tolist(), found.finished[:, 0].tolist(), strict=True))
 
@@ -50,6 +52,22 @@ def assert_same(task: Task, beam_size: int) -> list[str]:
     assert [(each["caption"], each["finished"]) for each in found] == [(words, ended) for words, _, ended in expected]
     np.testing.assert_allclose([each["log_probability"] for each in found], [each[1] for each in expected], rtol=1e-4)
     return [words for words, _, _ in expected]
+
+
+def test_captions_that_would_go_on_are_cut_at_max_words(captioner):
+    task = captioner(decoding={"max_words": 2, "min_words": 2})
+    captions = [each["caption"] for each in runner(task).caption(pictures(7, task.image_size).numpy())]
+    assert {len(text.split()) for text in captions} == {2}
+    assert_same(task, 1)
+
+
+@pytest.mark.parametrize("tokenizer", ["ptb", "unicode", "characters", "given"])
+def test_words_are_joined_as_the_captioner_joins_them(captioner, tokenizer):
+    task = captioner()
+    task.hparams["tokenizer"] = tokenizer
+    unspaced = describe(Subject(task, None, "", {}))["unspaced"]
+    for words in (["红色", "的", "LOGO", "，", "十字"], ["a", "dog"], ["犬"], []):
+        assert caption.join_words(words, unspaced) == join_words(words, tokenizer)
 
 
 @pytest.mark.parametrize("attention", ["none", "soft", "top_down"])

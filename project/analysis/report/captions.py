@@ -125,8 +125,8 @@ def _example(subject: Subject, image: Tensor, row: int) -> Example:
     said = subject.said
     return Example.of(
         np.moveaxis(image.cpu().numpy(), 0, -1),
-        said.captions[row] or "(nothing)",
-        " / ".join(said.references[row]),
+        subject.captioner.readable(said.captions[row]) or "(nothing)",
+        " / ".join(map(subject.captioner.readable, said.references[row])),
         file=subject.names[row],
         cider_d=said.cider_d[row].item(),
         word_probability=said.word_probability[row].item(),

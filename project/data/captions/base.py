@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
@@ -19,23 +22,28 @@ from project.data.batch import Batch
 from project.data.captions.batch import CaptionBatch
 from project.data.captions.features import FeatureLoader, FeatureTable
 from project.data.captions.samples import CaptionedSamples
+from project.data.captions.tokenizers import Choice, Tokenizer, choose_tokenizer, tokenize_with
 from project.data.captions.tokens import TokenTable
 from project.data.captions.vocabulary import Vocabulary
 from project.data.loaders import Loader
 from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.paths import present_files
 from project.data.samples import Split
-from project.errors import ConfigError
-from project.metrics.ptb_tokenizer import ptb_tokenize
+from project.errors import ConfigError, DataError
 
 
 class CaptionDataModule(ImageDataModule, ABC):
     """Feeds a captioner with images and their captions; a data set is a subclass with `load_splits`.
 
-    The words of a caption are those that the data set gives, or what the Penn Treebank tokenizer makes of it.
+    The words of a caption are those that the data set has, or what a tokenizer makes of it.
 
     Args:
         min_count: a word enters the vocabulary if the training captions have it as often as this.
         max_words: longer captions are cut; a run says how many of the training captions that concerns.
+        tokenizer: `ptb`, coco-caption's, for English; `unicode`, words by the rules of Unicode, of which an ideograph is
+            one; `characters`; `given`, the words in the file (Karpathy's `tokens`), also for scores. `auto` is `ptb`, but
+            `given` where PTB does not find the file's words, and `unicode` where captions have no spaces between words.
+            Lies in the checkpoint.
         captions_per_image: captions of each image in a training batch, or as many as the image with the most has;
             an image with more of them shows others each epoch.
         cache_features: whether what a frozen network sees in the images is computed once and kept in `cache_dir`, in
@@ -47,6 +55,7 @@ class CaptionDataModule(ImageDataModule, ABC):
         self,
         min_count: int = 1,
         max_words: int = 20,
+        tokenizer: Choice = "auto",
         captions_per_image: int = 5,
         cache_features: bool = False,
         **options: Any,
@@ -63,6 +72,7 @@ class CaptionDataModule(ImageDataModule, ABC):
             raise ConfigError("data.balance: shares out classes, and captioned images have none; leave it at 0")
         self.min_count = min_count
         self.max_words = max_words
+        self._asked_tokenizer: Choice = tokenizer
         self.captions_per_image = captions_per_image
         if cache_features and (self.augment != Augmentation() or self.skip_bad):
             raise ConfigError("data.cache_features: keeps what is seen in every image as it is; leave out data.augment "
@@ -70,6 +80,7 @@ class CaptionDataModule(ImageDataModule, ABC):
         self.cache_features = cache_features
         self._features: dict[Split, FeatureTable] = {}
         self._words: dict[Split, list[list[list[str]]]] = {}
+        self._references: dict[Split, list[list[str]]] = {}
         self._tables: dict[Split, TokenTable] = {}
         self._rows: dict[Split, tuple[int, Tensor]] = {}
         self._training: Loader | None = None
@@ -96,7 +107,13 @@ class CaptionDataModule(ImageDataModule, ABC):
     def _with_words(self) -> dict[Split, CaptionedSamples]:
         # its function, since `super().splits` would leave what it found in this property's place if the rest fails
         splits = cast("dict[Split, CaptionedSamples]", ImageDataModule.splits.func(self))  # type: ignore[attr-defined]  # mypy sees a property
-        kept = {split: samples.with_words(ptb_tokenize) for split, samples in splits.items()}
+        self._tokenizer = choose_tokenizer(self._asked_tokenizer, splits["train"].captions, splits["train"].tokens)
+        if self._tokenizer == "given":
+            _check_given(splits)
+        elif self._tokenizer != "ptb":
+            splits = {split: replace(samples, tokens=None) for split, samples in splits.items()}
+        tokenize = tokenize_with(self._tokenizer)
+        kept = {split: samples.with_words(tokenize) for split, samples in splits.items()}
         before, after = (
             sum(len(texts) for samples in part.values() for texts in samples.captions) for part in (splits, kept)
         )
@@ -111,17 +128,44 @@ class CaptionDataModule(ImageDataModule, ABC):
         return Vocabulary.build(captions, self.min_count).words
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the captions, as given or as found."""
+        _ = self.splits
+        return self._tokenizer
+
+    @property
     def training_captions(self) -> list[str]:
-        """The texts of the training split, which tell a new caption from a learned one."""
-        return [text for texts in self.splits["train"].captions for text in texts]
+        """The references of the training split, which tell a new caption from a learned one."""
+        return [text for texts in self.references("train") for text in texts]
+
+    def references(self, split: Split) -> list[list[str]]:
+        """The captions of each image as metrics read them: raw with `ptb`, else words that spaces join."""
+        if self.tokenizer == "ptb":
+            return self.splits[split].captions
+        if split not in self._references:
+            self._references[split] = [[*map(" ".join, captions)] for captions in self._words_of(split)]
+        return self._references[split]
 
     def _words_of(self, split: Split) -> list[list[list[str]]]:
         """The words of every caption of every image of a split."""
         if split not in self._words:
-            samples = self.splits[split]
+            samples, tokenize = self.splits[split], tokenize_with(self.tokenizer)
             with _no_collection():
-                self._words[split] = samples.tokens or [[*map(ptb_tokenize, texts)] for texts in samples.captions]
+                known = cast("list[list[list[str]]] | None", samples.tokens)  # all of them, from `with_words` on
+                self._words[split] = known or [[*map(tokenize, texts)] for texts in samples.captions]
         return self._words[split]
+
+    def _present(self, paths: Sequence[Path], folder: Path, option: str, splits: Sequence[Split] = ()) -> np.ndarray:
+        """Indices of the listed files that are there; all of them, unless `on_bad_image` is `skip`.
+
+        Raises:
+            DataError: see `present_files`; or of one of `splits`, which are the files', none is there.
+        """
+        present = present_files(paths, folder, option, self._skipped if self.skip_bad else None)
+        if lost := set(splits) - {splits[index] for index in present if splits}:
+            raise DataError(f"{option}: none of the listed images of the {min(lost)} split is there; add them, or take that "
+                            "split out of the list")  # fmt: skip
+        return np.array(present, np.int64)
 
     # ---- Lightning's hooks
 
@@ -162,8 +206,7 @@ class CaptionDataModule(ImageDataModule, ABC):
         split: Split = "train" if stage == "train" else "test" if stage == "test" and "test" in self.splits else "val"
         table = self._table(split, indices.device)
         tokens = table.gather(self._rows_of(split, table)[indices])
-        captions = self.splits[split].captions
-        references = None if split == "train" else [captions[i] for i in indices.tolist()]
+        references = None if split == "train" else [self.references(split)[i] for i in indices.tolist()]
         return CaptionBatch(batch.images, tokens, indices, references)
 
     def teardown(self, stage: str) -> None:
@@ -195,6 +238,14 @@ class CaptionDataModule(ImageDataModule, ABC):
             rows = table.drawn_rows(self.seed, epoch, self.captions_per_image) if train else table.all_rows()
             self._rows[split] = epoch, rows
         return self._rows[split][1]
+
+
+def _check_given(splits: Mapping[Split, CaptionedSamples]) -> None:
+    for samples in splits.values():
+        for index, known in enumerate(samples.tokens or [[None]] * len(samples)):
+            if None in known:
+                raise DataError(f"data.tokenizer: given takes the words from the file, and a caption of "
+                                f"{samples.name_of(index)} has none; add them, or choose unicode or characters")  # fmt: skip
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from project.data.captions.annotations import Entry, check_distinct, read_json
 from project.data.captions.base import CaptionDataModule
-from project.data.captions.paths import check_files, inside
 from project.data.captions.samples import CaptionedSamples
+from project.data.paths import inside
 from project.data.samples import Split
 from project.errors import DataError, did_you_mean
-from project.metrics.ptb_tokenizer import ptb_tokenize
 
 _SPLITS: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
@@ -24,6 +25,10 @@ class KarpathyCaptions(CaptionDataModule):
     Theirs are `dataset_coco.json`, `dataset_flickr8k.json` and `dataset_flickr30k.json`. `images` is a list of objects with `filename` (below `filepath` where there is one), `split` (`train`, `restval`,
     `val` or `test`) and `sentences`, a list of objects with `raw`, the text, `tokens`, its words, or both. `restval`
     joins `train`. A set without `val` has it held out of `train`.
+
+    Targets are the `tokens` where there are any. References are `raw`, tokenized by PTB as coco-caption does, and with
+    `tokenizer: given` the `tokens`, too; that is the default where PTB does not find most of the tokens in `raw`, as in
+    Chinese.
 
     Args:
         annotations: the JSON file.
@@ -47,8 +52,15 @@ class KarpathyCaptions(CaptionDataModule):
         paths = {split: [self._path(entry) for entry in part] for split, part in entries.items()}
         listed = [path for part in paths.values() for path in part]
         check_distinct(listed, [f"{entry.where}.filename" for part in entries.values() for entry in part])
-        check_files(listed, "data.images")
-        return {split: _samples(paths[split], part, split, self.images) for split, part in entries.items()}
+        of = [split for split, part in paths.items() for _ in part]
+        present = set(self._present(listed, self.images, "data.images", of).tolist())
+        splits: dict[Split, CaptionedSamples] = {}
+        first = 0
+        for split, part in entries.items():
+            there = np.array([index for index in range(len(part)) if first + index in present])
+            splits[split] = _samples(paths[split], part, split, self.images).take(there, split)
+            first += len(part)
+        return splits
 
     def _path(self, entry: Entry) -> Path:
         name = entry.get("filename", str, why="every image needs the name of its file")
@@ -72,11 +84,7 @@ def _samples(paths: list[Path], entries: list[Entry], split: Split, root: Path) 
         tokens.append([words for _, words in said])
     if all(words is None for image in tokens for words in image):
         return CaptionedSamples.of(paths, captions, split, root=root)
-    whole = [
-        [ptb_tokenize(text) if words is None else words for text, words in zip(*image, strict=True)]
-        for image in zip(captions, tokens, strict=True)
-    ]
-    return CaptionedSamples.of(paths, captions, split, whole, root)
+    return CaptionedSamples.of(paths, captions, split, tokens, root)
 
 
 def said_in(entry: Entry) -> tuple[str, list[str] | None]:

@@ -22,11 +22,11 @@ class CaptionedSamples(Samples):
     """Images and their captions; the labels are zeros.
 
     captions: of each of the N images, one text or more, as the data set has them.
-    tokens: their words, where the data set says what they are.
+    tokens: their words, where the data set has them: None of a text without, or of all.
     """
 
     captions: list[list[str]]
-    tokens: list[list[list[str]]] | None = None
+    tokens: Sequence[Sequence[list[str] | None]] | None = None
 
     @classmethod
     def of(
@@ -34,7 +34,7 @@ class CaptionedSamples(Samples):
         images: Sequence[Path] | np.ndarray,
         captions: list[list[str]],
         split: Split,
-        tokens: list[list[list[str]]] | None = None,
+        tokens: Sequence[Sequence[list[str] | None]] | None = None,
         root: Path | None = None,
     ) -> CaptionedSamples:
         """Without labels."""
@@ -50,13 +50,14 @@ class CaptionedSamples(Samples):
         """Tells one data set from another: of the images and of what is said about them."""
         digest = hashlib.sha256(super().fingerprint().encode())
         for image, texts in enumerate(self.captions):
-            words = [] if self.tokens is None else ["\1".join(caption) for caption in self.tokens[image]]
+            known = [] if self.tokens is None else self.tokens[image]
+            words = ["\1".join(caption) for caption in known if caption is not None]
             said = "\0".join([str(len(texts)), *texts, *words, "\n"])
             digest.update(said.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
 
     def with_words(self, tokenize: Callable[[str], list[str]]) -> CaptionedSamples:
-        """Without captions that have no word, such as `...`.
+        """Without captions that have no word, such as `...`; of a set with tokens, all captions have them.
 
         Raises:
             DataError: an image has no other.
@@ -76,5 +77,6 @@ class CaptionedSamples(Samples):
                 raise DataError(f"{self.split} split: {self.name_of(image)}: every image needs a caption, and this one has {said}; "
                                 "give it one, or take it out of the list")  # fmt: skip
             captions.append([text for text, _ in kept])
-            tokens.append([known for _, known in kept if known is not None])
+            if self.tokens is not None:
+                tokens.append([tokenize(text) if known is None else known for text, known in kept])
         return replace(self, captions=captions, tokens=tokens if self.tokens is not None else None)

@@ -27,13 +27,19 @@ class Vocabulary:
         """The words that occur at least `min_count` times, the most frequent first and ties in alphabetical order.
 
         Args:
-            captions: each its words; of the training split alone, since a network cannot learn the others.
+            captions: each its words; of the training split alone, since a network cannot learn the others. `<unk>`
+                stands for unknown words and is none.
             min_count: rarer words are read as `<unk>`.
 
         Raises:
-            DataError: no word is that frequent.
+            DataError: no word is that frequent, or captions contain another special word.
         """
         counts = Counter(word for caption in captions for word in caption)
+        counts.pop(SPECIALS[UNK], None)
+        for mark in SPECIALS:
+            if counts[mark]:
+                raise DataError(f"data: the training captions contain the word '{mark}' ({counts[mark]} times), which marks "
+                                "captions in the vocabulary already; take it out of the captions")  # fmt: skip
         frequent = [word for word, count in counts.items() if count >= min_count]
         if not frequent:
             most = max(counts.values(), default=0)

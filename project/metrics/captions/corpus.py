@@ -37,7 +37,8 @@ class CaptionMetric(Metric):
     `MetricCollection` share the state.
 
     Args:
-        tokenize: makes tokens of a caption; coco-caption's tokeniser by default.
+        tokenize: makes tokens of a caption; coco-caption's tokeniser by default, which is for English. Of other languages
+            give one that makes the words that captions are written in; scores compare only with those of the same one.
         **options: those of `torchmetrics.Metric`.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from torch import nn
 from torchmetrics import Metric, MetricCollection
@@ -13,6 +13,7 @@ from project.metrics.captions.corpus import CaptionMetric
 from project.metrics.captions.diversity import CaptionDiversity, ExactMatch
 from project.metrics.captions.java import METEOR, SPICE
 from project.metrics.captions.rouge import ROUGEL
+from project.metrics.ptb_tokenizer import ptb_tokenize
 
 JAVA_METRICS: dict[str, type[CaptionMetric]] = {"meteor": METEOR, "spice": SPICE}
 
@@ -23,17 +24,24 @@ class CaptionScores(nn.Module):
     Args:
         training_captions: raw, for the share of novel captions.
         java: names among `JAVA_METRICS` that are computed, too.
+        tokenize: see `CaptionMetric`. Another one than the default is for other languages than English, and its scores
+            compare only with those of the same one; METEOR and SPICE are English.
     """
 
-    def __init__(self, training_captions: Iterable[str] | None = None, java: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        training_captions: Iterable[str] | None = None,
+        java: Iterable[str] = (),
+        tokenize: Callable[[str], list[str]] = ptb_tokenize,
+    ) -> None:
         super().__init__()
         metrics: dict[str, Metric | MetricCollection] = {
-            "bleu": BLEU(),
-            "rouge_l": ROUGEL(),
-            "cider_d": CIDErD(),
-            "exact_match": ExactMatch(),
-            "diversity": CaptionDiversity(training_captions),
-            **{name: JAVA_METRICS[name]() for name in java},
+            "bleu": BLEU(tokenize=tokenize),
+            "rouge_l": ROUGEL(tokenize=tokenize),
+            "cider_d": CIDErD(tokenize=tokenize),
+            "exact_match": ExactMatch(tokenize=tokenize),
+            "diversity": CaptionDiversity(training_captions, tokenize),
+            **{name: JAVA_METRICS[name](tokenize=tokenize) for name in java},
         }
         # which share their state from the first batch on, where torchmetrics would find it out after it
         self.metrics = MetricCollection(metrics, compute_groups=[list(metrics)])
