@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class WritePredictions(Callback):
         try:
             _write_lines(self._path / PREDICTIONS, _public(_rows(shares)))
             heading = f"{len(self.inputs)} predictions"
-            write_gallery(self._path / "index.html", map(_tile, _rows(shares)), heading, f"{self._path}")
+            value_range = getattr(pl_module, "value_range", None)
+            tiles = (replace(_tile(row), value_range=value_range) for row in _rows(shares))
+            write_gallery(self._path / "index.html", tiles, heading, f"{self._path}")
         finally:
             self._remove_shares(shares)
 

@@ -196,10 +196,13 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
     if command.verb == "fit":
         saved = command.checkpoint["hyper_parameters"]
         check_contradictions(type(task), task.hparams, saved)
+        if (ours := task.hparams.get("value_range")) != (theirs := saved.get("value_range")):  # null has a meaning, too
+            raise ConfigError(f"data.value_range: {ours} contradicts the checkpoint's {theirs}; add --data.value_range "
+                              f"{'null' if theirs is None else theirs}".replace(", ", ","))  # fmt: skip
     if command.verb in ("validate", "test"):
         task.check_data(data)
     if command.verb != "fit":
-        for name in ("image_size", "center_crop"):
+        for name in ("image_size", "center_crop", "value_range"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
     if command.verb != "predict" and _is_first():

@@ -16,6 +16,8 @@ from torch.nn import functional
 from torch.optim import SGD
 
 from project.data.batch import Batch
+from project.data.class_order import sorted_as_texts
+from project.data.value_range import check_value_range
 from project.errors import CheckpointError, ConfigError, DataError
 from project.metrics.classification import Outcome, SplitScores
 from project.models import build_backbone
@@ -52,6 +54,7 @@ class Classifier(FineTunedTask):
         tta: views that `validate`, `test` and `predict` average over: `flip`, or `flip_shift`.
         compile: whether the network is compiled, in place: a checkpoint does not show it.
         center_crop: share of the shorter side that evaluation looks at; the command line takes it from the data.
+        value_range: values of grey images with more than 8 bits that become black and white; likewise.
         optimizer: see `Task`.
         lr_scheduler: see `Task`.
         init_from: see `Task`.
@@ -62,7 +65,16 @@ class Classifier(FineTunedTask):
     loss_weights: Tensor | None
     temperature: Tensor
 
-    identity = ("class_names", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std")
+    identity = (
+        "class_names",
+        "image_size",
+        "center_crop",
+        "value_range",
+        "backbone",
+        "backbone_options",
+        "mean",
+        "std",
+    )
 
     def __init__(
         self,
@@ -81,6 +93,7 @@ class Classifier(FineTunedTask):
         tta: Views | None = None,
         compile: bool = False,  # noqa: A002  torch's word for it
         center_crop: float = 1.0,
+        value_range: tuple[float, float] | None = None,
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
         lr_scheduler: LRSchedulerCallable | None = lambda o: OneCycle(o, warmup=0.25),
         init_from: str | None = None,
@@ -95,6 +108,7 @@ class Classifier(FineTunedTask):
             raise ConfigError(f"model.label_smoothing: must lie in 0..1; got {label_smoothing}")
         if isinstance(class_weights, list) and len(class_weights) != num_classes:
             raise ConfigError(f"model.class_weights: {len(class_weights)} numbers for {num_classes} classes")
+        self.value_range = check_value_range(value_range, "model.value_range")
         self.save_hyperparameters(
             {
                 "class_names": list(class_names),
@@ -107,6 +121,7 @@ class Classifier(FineTunedTask):
                 "class_weights": class_weights,
                 "tta": tta,
                 "center_crop": center_crop,
+                "value_range": list(self.value_range) if self.value_range else None,
             },
             logger=False,
         )
@@ -163,6 +178,9 @@ class Classifier(FineTunedTask):
             raise CheckpointError(f"model.weights: {weights} does not know these {len(self.class_names)} classes; "
                                   "train on them first, or give a checkpoint with --ckpt_path")  # fmt: skip
         rank_zero_info(found.message)
+        if found.head_loaded and (places := sorted_as_texts(self.class_names)):
+            rank_zero_info(f"model.weights: its classes have their own order, and those of the data are numbers sorted as texts, "
+                           f"{places}; sort them by value with --data.class_order natural")  # fmt: skip
         for name, theirs in (("mean", found.mean), ("std", found.std)):
             if list(theirs) != self.hparams[name]:
                 rank_zero_info(f"model.{name}: {self.hparams[name]}; the weights were trained with {list(theirs)}")
