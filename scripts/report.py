@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--images", nargs="+", type=Path, default=[], metavar="FILE", help="to explain, of a classifier"
     )
-    parser.add_argument("--groups", type=Path, metavar="FILE", help="a .csv with `path` and a column an attribute")
+    parser.add_argument(
+        "--groups", type=Path, metavar="FILE", help="a .csv or .tsv with `path` and a column per attribute"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of resamples, corruptions and attacks (0)")
     options, rest = parser.parse_known_args(arguments)
     with one_line_for_mistakes():

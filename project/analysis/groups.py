@@ -5,19 +5,17 @@ Shapes: N samples, G groups, K classes, R resamples.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from project.analysis.bootstrap import Estimate, bootstrap
+from project.data.table import read_table
 from project.errors import DataError
-from project.files import open_regular
 
 _PATH = "path"
 _MOST = 50  # groups of an attribute that a table and a figure can show
@@ -128,7 +126,7 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, list[str | None]
     """The attributes of images from a table with the column `path` and one of each attribute.
 
     Args:
-        path: a `.csv` file; the paths in it are relative to its folder, or absolute.
+        path: a `.csv` or `.tsv` file; the paths in it are relative to its folder, or absolute.
         images: the files to know of; those that the table does not have, and empty cells, have no value.
 
     Returns:
@@ -137,20 +135,25 @@ def read_groups(path: Path, images: Sequence[str]) -> dict[str, list[str | None]
     Raises:
         DataError: the file cannot be read, has no such columns, or knows none of the images.
     """
-    try:
-        # spreadsheets begin it with a mark
-        with TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"--groups: {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    attributes = [name for name in columns if name and name != _PATH]
-    if _PATH not in columns or not attributes:
-        raise DataError(f"--groups: {path}: needs a column 'path' and one or more attributes; found {columns}")
-    for line, row in enumerate(rows, start=2):
-        if "\0" in (row[_PATH] or ""):
-            raise DataError(f"--groups: {path}: row {line}: {row[_PATH]!r} is no path")
-    table = {str((path.parent / row[_PATH]).resolve()): row for row in rows if row[_PATH]}
+    table: dict[str, dict[str, str]] = {}
+    lines: dict[str, str] = {}
+    attributes: list[str] = []
+    for where, row in read_table("--groups", path, (_PATH,)):
+        file, attributes = row.pop(_PATH), list(row)
+        if not attributes:
+            raise DataError(
+                f"--groups: {path}: needs a column 'path' and one or more attributes; found '{_PATH}' alone"
+            )
+        if "\0" in file:
+            raise DataError(f"{where}: {file!r} is no path")
+        if not file:
+            continue
+        key = str((path.parent / file).resolve())
+        if table.setdefault(key, row) != row:
+            raise DataError(
+                f"{where}: {file!r} has other values in {lines[key].rpartition(': ')[2]}; give each image one row"
+            )
+        lines.setdefault(key, where)
     found = [table.get(str(Path(image).resolve()), {}) for image in images]
     if not any(found):
         raise DataError(f"--groups: {path}: knows none of the {len(images)} images, such as {images[0]}; its paths are "

@@ -240,7 +240,10 @@ class _Run:
             self._report("metrics.csv: cut off in its last row, which is left out")
             lines.pop()
         try:
-            rows = list(csv.DictReader(lines))
+            # numbers are never quoted: a stray mark damages its own row alone
+            rest = iter(lines)
+            names = next(csv.reader(rest, strict=True), [])
+            rows = list(csv.DictReader(rest, names, quoting=csv.QUOTE_NONE))
         except csv.Error:
             self._report("metrics.csv: damaged")
             return

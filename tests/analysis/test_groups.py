@@ -96,15 +96,26 @@ def test_the_mark_that_spreadsheets_begin_with_is_no_part_of_the_name(tmp_path):
     assert read_groups(tmp_path / "groups.csv", [str(tmp_path / "1.png")]) == {"tone": ["dark"]}
 
 
+def test_read_groups_tsv_with_quotation_marks_keeps_every_row(tmp_path):
+    (tmp_path / "groups.tsv").write_text('path\ttone\n1.png\t"dark\n2.png\tlight\n3.png\tpale"\n')
+    images = [str(tmp_path / f"{i}.png") for i in (1, 2, 3)]
+    assert read_groups(tmp_path / "groups.tsv", images) == {"tone": ['"dark', "light", 'pale"']}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "cannot be read"),
-        ("image,tone\n1.png,dark\n", "needs a column 'path'"),
+        (None, "there is no such file"),
+        ("image,tone\n1.png,dark\n", "'path' must be one of them"),
         ("path\n1.png\n", "one or more attributes"),
         ("path,tone\nother.png,dark\n", "knows none of the 51 images"),
-        ("", "needs a column 'path'"),
-        ("path,tone\n1.png,a\n\0.png,b\n", "row 3: .* is no path|cannot be read"),
+        ("", "'path' must be one of them"),
+        ("path,tone\n1.png,a\n\0.png,b\n", "line 3: .* is no path|line 3: line contains NUL"),
+        (
+            "path,tone\n1.png,a\n2.png,b\n./1.png,b\n",
+            r"line 4: '\./1\.png' has other values in line 2; give each image one row$",
+        ),
+        ('path,tone\n1.png,"a\n2.png,b\n3.png,b"\n', "lines 2 to 4: are one field"),
         (
             "path,tone\n" + "".join(f"{i}.png,tone {i}\n" for i in range(60)),
             "column 'tone' has 51 groups, more than 50",

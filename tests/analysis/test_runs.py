@@ -184,6 +184,10 @@ def test_damaged_rows_are_counted(tmp_path):
     found = load_runs(tmp_path)
     assert found.problems == ["r/version_0: metrics.csv: 5 damaged rows are left out"]
     assert found.metrics["value"].tolist()[:3] == [1.5, 0.25, math.inf]
+    make(tmp_path, "q/version_0", metrics='epoch,step,train/loss\n0,9,"1.5\n1,19,0.5\n2,29,0.25\n')
+    found = load_runs(tmp_path / "q")
+    assert found.problems == ["version_0: metrics.csv: 1 damaged rows are left out"]
+    assert found.metrics["value"].tolist() == [0.5, 0.25]
 
 
 def test_a_quote_that_never_ends(tmp_path):

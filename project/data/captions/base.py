@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
@@ -23,8 +25,9 @@ from project.data.captions.tokens import TokenTable
 from project.data.captions.vocabulary import Vocabulary
 from project.data.loaders import Loader
 from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.paths import present_files
 from project.data.samples import Split
-from project.errors import ConfigError
+from project.errors import ConfigError, DataError
 from project.metrics.ptb_tokenizer import ptb_tokenize
 
 
@@ -122,6 +125,18 @@ class CaptionDataModule(ImageDataModule, ABC):
             with _no_collection():
                 self._words[split] = samples.tokens or [[*map(ptb_tokenize, texts)] for texts in samples.captions]
         return self._words[split]
+
+    def _present(self, paths: Sequence[Path], folder: Path, option: str, splits: Sequence[Split] = ()) -> np.ndarray:
+        """Indices of the listed files that are there; all of them, unless `on_bad_image` is `skip`.
+
+        Raises:
+            DataError: see `present_files`; or of one of `splits`, which are the files', none is there.
+        """
+        present = present_files(paths, folder, option, self._skipped if self.skip_bad else None)
+        if lost := set(splits) - {splits[index] for index in present if splits}:
+            raise DataError(f"{option}: none of the listed images of the {min(lost)} split is there; add them, or take that "
+                            "split out of the list")  # fmt: skip
+        return np.array(present, np.int64)
 
     # ---- Lightning's hooks
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from project.data.captions.annotations import Entry, check_distinct, read_json
 from project.data.captions.base import CaptionDataModule
-from project.data.captions.paths import check_files, inside
 from project.data.captions.samples import CaptionedSamples
+from project.data.paths import inside
 from project.data.samples import Split
 from project.errors import ConfigError, DataError
 
@@ -59,7 +60,7 @@ class COCOCaptions(CaptionDataModule):
         Raises:
             DataError: an image is in two of them, and would be trained on and tested.
         """
-        splits = {split: _read(split, *file) for split, file in self.files.items()}
+        splits = {split: self._read(split, *file) for split, file in self.files.items()}
         first: dict[Any, Split] = {}
         for split, samples in splits.items():
             for path in samples.images:
@@ -68,9 +69,15 @@ class COCOCaptions(CaptionDataModule):
                                     "in one file")  # fmt: skip
         return splits
 
+    def _read(self, split: Split, prefix: str, annotations: str, images: str) -> CaptionedSamples:
+        folder = Path(os.path.expanduser(images))
+        paths, captions = _listed(prefix, annotations, folder)
+        present = self._present(paths, folder, f"data.{prefix}images")
+        return CaptionedSamples.of(paths, captions, split, root=folder).take(present, split)
 
-def _read(split: Split, prefix: str, annotations: str, images: str) -> CaptionedSamples:
-    folder = Path(os.path.expanduser(images))
+
+def _listed(prefix: str, annotations: str, folder: Path) -> tuple[list[Path], list[list[str]]]:
+    """The image files of one annotation file, and the captions of each."""
     file = read_json(f"data.{prefix}annotations", annotations)
     entries = list(file.entries("images", "the file needs a list of images"))
     places: dict[int | str, int] = {}
@@ -84,8 +91,8 @@ def _read(split: Split, prefix: str, annotations: str, images: str) -> Captioned
     for said in file.entries("annotations", "the file needs a list of captions; instances and keypoints have none"):
         number = said.get("image_id", int, str, why="every caption needs the id of its image")
         if number not in places:
-            raise DataError(f"{said.place('image_id')}: the file has no image {number!r}; remove the caption, or add "
-                            "the image")  # fmt: skip
+            raise DataError(f"{said.place('image_id')}: the file has no image {number!r}; "
+                            f"{_other_type(number, places) or 'remove the caption, or add the image'}")  # fmt: skip
         captions[places[number]].append(said.get("caption", str, why="every annotation needs one"))
     paths = [_path(folder, entry) for entry in entries]
     for entry, texts in zip(entries, captions, strict=True):
@@ -93,8 +100,16 @@ def _read(split: Split, prefix: str, annotations: str, images: str) -> Captioned
             name = entry.get("file_name", str, why="")
             raise DataError(f"{entry.where}: {name} has no captions; every image needs one or more")
     check_distinct(paths, [entry.place("file_name") for entry in entries])
-    check_files(paths, f"data.{prefix}images")
-    return CaptionedSamples.of(paths, captions, split, root=folder)
+    return paths, captions
+
+
+def _other_type(number: int | str, known: Container[int | str]) -> str | None:
+    """The end of a message about an id that is known as a number and given as text, or the other way round."""
+    other = str(number) if isinstance(number, int) else int(number) if number.isdecimal() else None
+    if other not in known:
+        return None
+    kinds = ("a whole number", "text") if isinstance(number, int) else ("text", "a whole number")
+    return f"this id is {kinds[0]}, and that of the image is {kinds[1]}, {other!r}; write both alike"
 
 
 def _path(folder: Path, entry: Entry) -> Path:

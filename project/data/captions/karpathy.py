@@ -7,10 +7,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from project.data.captions.annotations import Entry, check_distinct, read_json
 from project.data.captions.base import CaptionDataModule
-from project.data.captions.paths import check_files, inside
 from project.data.captions.samples import CaptionedSamples
+from project.data.paths import inside
 from project.data.samples import Split
 from project.errors import DataError, did_you_mean
 from project.metrics.ptb_tokenizer import ptb_tokenize
@@ -47,8 +49,15 @@ class KarpathyCaptions(CaptionDataModule):
         paths = {split: [self._path(entry) for entry in part] for split, part in entries.items()}
         listed = [path for part in paths.values() for path in part]
         check_distinct(listed, [f"{entry.where}.filename" for part in entries.values() for entry in part])
-        check_files(listed, "data.images")
-        return {split: _samples(paths[split], part, split, self.images) for split, part in entries.items()}
+        of = [split for split, part in paths.items() for _ in part]
+        present = set(self._present(listed, self.images, "data.images", of).tolist())
+        splits: dict[Split, CaptionedSamples] = {}
+        first = 0
+        for split, part in entries.items():
+            there = np.array([index for index in range(len(part)) if first + index in present])
+            splits[split] = _samples(paths[split], part, split, self.images).take(there, split)
+            first += len(part)
+        return splits
 
     def _path(self, entry: Entry) -> Path:
         name = entry.get("filename", str, why="every image needs the name of its file")

@@ -108,8 +108,33 @@ def test_what_is_wrong_is_named_with_option_entry_and_field(split, content, mess
 
 def test_missing_images_are_counted(write):
     good, bad = write("good", coco_file(0, 3)), write("bad", coco_file(18, 4))
-    with pytest.raises(DataError, match=r"^data\.val_images: 2 of 4 listed images are not there, .*bad/20\.jpg; "):
+    with pytest.raises(
+        DataError, match=r"^data\.val_images: 2 of 4 listed images are not there, .*bad: 20\.jpg, 21\.jpg; "
+    ):
         _ = COCOCaptions(*good, *bad).splits
+
+
+@pytest.mark.parametrize("of_images", [int, str])
+def test_an_id_of_another_type_is_said_to_be_one(of_images, write):
+    content, of_captions = coco_file(0, 3), str if of_images is int else int
+    for image in content["images"]:
+        image["id"] = of_images(image["id"])
+    for said in content["annotations"]:
+        said["image_id"] = of_captions(said["image_id"])
+    kinds = {str: "text", int: "a whole number"}
+    end = (
+        f"no image {of_captions(102)!r}; this id is {kinds[of_captions]}, and that of the image is {kinds[of_images]}, "
+    )
+    with pytest.raises(DataError) as caught:
+        _ = COCOCaptions(*write("ids", content)).splits
+    assert str(caught.value).endswith(f"{end}{of_images(102)!r}; write both alike")
+
+
+def test_missing_images_of_one_file_are_left_out_where_that_is_asked_for(write):
+    good, bad = write("good", coco_file(0, 3)), write("bad", coco_file(18, 4))
+    data = COCOCaptions(*good, *bad, on_bad_image="skip")
+    assert {split: len(part) for split, part in data.splits.items()} == {"train": 3, "val": 2}
+    assert len(data.skipped_images) == 2
 
 
 def test_a_folder_without_its_file_is_a_mistake(write):

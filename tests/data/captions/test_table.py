@@ -51,8 +51,8 @@ EXPECTED = {
 def test_columns_are_found_by_name_and_rows_of_one_path_joined(bom, make):
     assert content(make(bom + SPLITS.encode())) == EXPECTED
     lines = [[row[2], "9", row[1], row[0]] for row in csv.reader(SPLITS.splitlines())]
-    other = "\r\n".join("\t".join(f'"{field}"'.replace('"big"', '""big""') for field in line) for line in lines)
-    other = other.replace('"split"\t"9"\t"caption"\t"path"', " Split\tid\tCaption\tPATH ")
+    other = "\r\n".join("\t".join(line) for line in lines)
+    other = other.replace("split\t9\tcaption\tpath", " Split\tid\tCaption\tPATH ")
     assert content(make(bom + other.encode(), "captions.TSV")) == EXPECTED
 
 
@@ -80,8 +80,15 @@ def test_paths_start_from_the_folder_that_is_given(make, tmp_path):
 
 
 def test_quoted_fields_have_lines_and_delimiters(make):
-    data = make('path,caption,split\n0.png,"one,\ntwo",train\n\n1.png,ümlaut 犬,train\n2.png,y,val\n')
-    assert content(data)["train"] == [("0.png", ["one,\ntwo"]), ("1.png", ["ümlaut 犬"])]
+    data = make('path,caption,split\n0.png,"one\ntwo",train\n\n1.png,"ümlaut, 犬",train\n2.png,y,val\n')
+    assert content(data)["train"] == [("0.png", ["one\ntwo"]), ("1.png", ["ümlaut, 犬"])]
+
+
+def test_a_tsv_caption_that_begins_with_a_quotation_mark_loses_no_row(make):
+    said = ["a dog", '"Stop sign beside a road', "a cat", "a man", 'a sign that reads hello"', "a ball", "a tree"]
+    rows = "".join(f"{i}.png\t{text}\ttrain\n" for i, text in enumerate(said))
+    data = make(f"path\tcaption\tsplit\n{rows}8.png\tb\tval\n", "captions.tsv")
+    assert content(data)["train"] == [(f"{i}.png", [text]) for i, text in enumerate(said)]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +96,10 @@ def test_quoted_fields_have_lines_and_delimiters(make):
     [
         ("", r"its first line names the columns none, and 'path' must be one of them$"),
         ("file,caption\n0.png,x\n", r"its first line names the columns 'file', 'caption', and 'path' must be one of them$"),
-        ("path;caption\n0.png;x\n", r"names the columns 'path;caption', and 'path' must be one of them$"),
+        ("path;caption\n0.png;x\n", r"names the columns 'path;caption', and 'path' must be one of them; fields are delimited by ',', and not by ';'$"),
         ("path,text\n0.png,x\n", r"names the columns 'path', 'text', and 'caption' must be one of them$"),
         ("path,caption,path\n", r"its first line has two columns 'path'; rename one$"),
-        ("path,caption\n", r"has a header and no rows; add one for each caption$"),
+        ("path,caption\n", r"has a header and no rows; add some$"),
         ("path,caption\n0.png,x\n1.png\n", r"line 3: has 1 fields, and the header 2; quote fields "),
         ("path,caption\n0.png,x, y\n", r"line 2: has 3 fields, and the header 2; quote fields "),
         ('path,caption\n0.png,"x\n', r"line 2: unexpected end of data; quotes inside a quoted field are doubled$"),
@@ -116,9 +123,23 @@ def test_what_is_wrong_is_named_with_its_line(text, message, make, tmp_path):
 
 def test_missing_images_are_counted(make):
     with pytest.raises(
-        DataError, match=r"^data\.images: 2 of 3 listed images are not there, the first of them .*99\.png; "
+        DataError, match=r"^data\.images: 2 of 3 listed images are not there, below .*: 99\.png, 98\.png; add them, "
     ):
         _ = make("path,caption\n0.png,x\n99.png,y\n98.png,z\n99.png,x\n").splits
+
+
+def test_missing_images_are_left_out_of_every_split_where_that_is_asked_for(make):
+    table = SPLITS + "98.png,x,val\n99.png,y,train\n"
+    data = make(table, on_bad_image="skip")
+    assert content(data) == EXPECTED
+    assert [line.rpartition("/")[2] for line in data.skipped_images] == ["98.png: is not there", "99.png: is not there"]
+    unsplit = make(rows(40) + "99.png,x\n", on_bad_image="skip")
+    assert content(unsplit) == content(make(rows(40)))
+
+
+def test_absolute_paths_in_the_folder_are_those_relative_to_it(make, tmp_path):
+    data = make(SPLITS.replace("0.png", f"{tmp_path}/0.png").replace("3.png", f"{tmp_path}/deep/../3.png"))
+    assert content(data) == EXPECTED
 
 
 def test_a_caption_of_nothing_is_named_with_its_image(make):
