@@ -72,10 +72,8 @@ class ImageFolder(LabelledImages):
         others = sorted(set(names) - {folder.name for folder in found.values()})
         if "train" in found and _directories(found["train"]):
             if others:
-                names = ", ".join(f"'{name}'" for name in others[:_NAMED])
-                rank_zero_info(
-                    f"data: {self.root}: left out beside the splits: {names}{', ...' * (len(others) > _NAMED)}"
-                )
+                named = ", ".join(f"'{name}'" for name in others[:_NAMED]) + ", ..." * (len(others) > _NAMED)
+                rank_zero_info(f"data: {self.root}: left out beside the splits: {named}")
             return found
         if names and all(map(_LIKE_SPLITS.fullmatch, names)):
             if "train" in found:

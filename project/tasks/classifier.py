@@ -5,6 +5,7 @@ Shapes: B images of S × S pixels, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from torch.optim import SGD
 from project.data.batch import Batch
 from project.data.class_order import sorted_as_texts
 from project.data.value_range import check_value_range
-from project.errors import CheckpointError, ConfigError, DataError
+from project.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from project.metrics.classification import Outcome, SplitScores
 from project.models import build_backbone
 from project.models.multi_view import Views, mean_logits
@@ -46,8 +47,8 @@ class Classifier(FineTunedTask):
         mean: of each channel over the training images, in 0..1; ImageNet's by default.
         std: likewise.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2015, arXiv:1512.00567).
-        class_weights: a factor of each class's loss; `balanced` makes them inverse to the class's frequency, with a
-            mean of one over the training images.
+        class_weights: a factor of each class's loss, in the order of the labels or by the class's name, where others have 1;
+            `balanced` makes them inverse to the class's frequency, with a mean of one over the training images.
         fine_tuning: which parts of the network learn, from when on, and how fast.
         sam: see `Task`.
         adversarial: training on images that are changed to be misread.
@@ -86,7 +87,7 @@ class Classifier(FineTunedTask):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         label_smoothing: float = 0.0,
-        class_weights: Literal["balanced"] | list[float] | None = None,
+        class_weights: Literal["balanced"] | list[float] | dict[str, float] | None = None,
         fine_tuning: FineTuning = FineTuning(),
         sam: float = 0.0,
         adversarial: AdversarialTraining = AdversarialTraining(),
@@ -106,8 +107,7 @@ class Classifier(FineTunedTask):
             raise ConfigError("model.weights, model.init_from: both say what to start from; give one of them")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"model.label_smoothing: must lie in 0..1; got {label_smoothing}")
-        if isinstance(class_weights, list) and len(class_weights) != num_classes:
-            raise ConfigError(f"model.class_weights: {len(class_weights)} numbers for {num_classes} classes")
+        factors = _class_factors(class_weights, class_names)
         self.value_range = check_value_range(value_range, "model.value_range")
         self.save_hyperparameters(
             {
@@ -141,7 +141,6 @@ class Classifier(FineTunedTask):
         self.compiles = compile
         self.label_smoothing = label_smoothing
         self._balanced = class_weights == "balanced"
-        factors = torch.ones(num_classes) if self._balanced else torch.tensor(class_weights) if class_weights else None
         # in the state dictionary where they follow from the training data
         self.register_buffer("loss_weights", factors, persistent=self._balanced)
         # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
@@ -311,6 +310,24 @@ class Classifier(FineTunedTask):
             odd = str(sorted(set(data.class_names) ^ set(self.class_names)))
             odd = odd if len(odd) <= 80 else odd[:77] + "..."
             raise DataError(f"data: its classes are not the checkpoint's; they differ in {odd}")
+
+
+def _class_factors(weights: str | list[float] | dict[str, float] | None, class_names: Sequence[str]) -> Tensor | None:
+    """The factor of each class's loss, (K,) float32; ones where they are to be balanced."""
+    if not weights:
+        return None
+    if isinstance(weights, str):
+        return torch.ones(len(class_names))
+    if isinstance(weights, dict):
+        for name in weights:
+            if name not in class_names:
+                raise ConfigError(f"model.class_weights: there is no class '{name}'; {did_you_mean(name, class_names)}")
+        weights = [weights.get(name, 1.0) for name in class_names]
+    if len(weights) != len(class_names):
+        raise ConfigError(f"model.class_weights: {len(weights)} numbers for {len(class_names)} classes")
+    if not (all(0 <= weight < math.inf for weight in weights) and any(weights)):
+        raise ConfigError(f"model.class_weights: must be at least 0, finite, and not all 0; got {weights}")
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def mixed_mean(values: Tensor, batch: Batch, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
