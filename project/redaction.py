@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
-from project.yaml_files import load_yaml
+from project.yaml_files import dump_yaml, load_yaml
 
 HIDDEN = "***"
 _SECRET_NAME = re.compile(
@@ -59,7 +57,7 @@ def hide_in_yaml(text: str) -> str:
     """A YAML document likewise; the same text where it holds no secret."""
     content = load_yaml(text)
     hidden = hide_secrets(content)
-    return text if hidden == content else yaml.safe_dump(hidden, sort_keys=False)
+    return text if hidden == content else dump_yaml(hidden)
 
 
 def hidden_options(value: Any, name: str = "") -> Iterator[str]:

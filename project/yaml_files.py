@@ -1,4 +1,7 @@
-"""YAML and JSON files of strangers: their size is bounded before anything walks through their content.
+"""YAML and JSON files: what `dump_yaml` writes is read back as the same value, whatever is in its names.
+
+Names may have characters beyond the Basic Multilingual Plane, or stand for bytes that are not UTF-8, as Python keeps them in
+file names (lone surrogates). In files of strangers, size is bounded before anything walks through the content.
 
 A few hundred bytes of YAML can stand for billions of nodes (aliases of aliases), and a file of brackets for a tree that no
 recursive function survives. Both are a `ValueError` here, as is whatever else is wrong with a file.
@@ -7,9 +10,10 @@ recursive function survives. Both are a `ValueError` here, as is whatever else i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -31,6 +35,33 @@ def load_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ValueError(f"not valid YAML: {place}{getattr(error, 'problem', None) or _joined(error)}") from None
+
+
+def load_option(text: str) -> Any:
+    """The value of an option or of a configuration, as jsonargparse understands it.
+
+    Other than in YAML 1.1, `1e-3` is a number, and a date is a text, as are `name:`, `{name}` and `#name`.
+
+    Raises:
+        yaml.YAMLError: it is not valid, or is too large.
+    """
+    value = yaml.load(text, Loader=_OptionLoader)  # noqa: S506  a SafeLoader
+    if isinstance(value, dict) and value and all(each is None for each in value.values()):
+        bare = text.strip(" {}").replace(" ", "").split(",")
+        if set(bare) == value.keys() or [text.strip()] == [f"{name}:" for name in value]:
+            return text
+    return text if value is None and text.strip().lower() not in ("", "~", "null") else value
+
+
+def dump_yaml(value: Any, in_line: bool = False) -> str:
+    """Plain Python types as YAML that `load_yaml` and `load_option` read back as the same value.
+
+    Args:
+        value: texts, numbers, truth values and None, in lists and dictionaries.
+        in_line: one line of ASCII, such as `{a: [1, 2]}`, for the command line.
+    """
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=not in_line,
+                     default_flow_style=in_line, width=float("inf") if in_line else None)  # fmt: skip
 
 
 def load_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) -> Any:
@@ -75,6 +106,17 @@ def read_json(path: str | Path) -> Any:
 _TOO_DEEP = f"more than {MAX_DEPTH} levels deep"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_DIGITS = 400
+_BREAK = re.compile("[\n\r\x85\u2028\u2029]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_OPTION_FLOAT = re.compile(
+    r"""(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+    |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
 
 
 class _BoundedLoader(yaml.SafeLoader):
@@ -105,6 +147,13 @@ class _BoundedLoader(yaml.SafeLoader):
         self._deepest = max(deepest, self._deepest)
         return node
 
+    def scan_flow_scalar(self, style: str) -> yaml.ScalarToken:
+        """JSON writes a character beyond U+FFFF as two escapes, which PyYAML leaves as they are."""
+        token: Any = super().scan_flow_scalar(style)
+        if _PAIR.search(token.value):
+            token.value = token.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return token
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _MAX_DIGITS:
@@ -125,6 +174,35 @@ class _BoundedLoader(yaml.SafeLoader):
 
     def _refuse(self, what: str, event: Any) -> None:
         raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+
+
+class _OptionLoader(_BoundedLoader):
+    """With jsonargparse's numbers, and without dates."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {
+        first: [each for each in resolvers if not each[0].endswith((":float", ":timestamp"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that either loader would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Each alias would count as what it stands for."""
+        return True
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        """Escapes line breaks; PyYAML would read those of Unicode back as spaces."""
+        analysis: Any = super().analyze_scalar(scalar)
+        if _BREAK.search(scalar):
+            analysis.allow_flow_plain = analysis.allow_block_plain = False
+            analysis.allow_single_quoted = analysis.allow_block = False
+        return analysis
+
+
+for _class in (_OptionLoader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _OPTION_FLOAT, list("-+0123456789."))
 
 
 def _joined(error: Exception) -> str:

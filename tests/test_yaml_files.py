@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 
 import pytest
 import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from jsonargparse import get_loader
 
-from project.yaml_files import MAX_DEPTH, MAX_NODES, load_json, load_yaml, read_json, read_yaml
+from project.yaml_files import (
+    MAX_DEPTH,
+    MAX_NODES,
+    dump_yaml,
+    load_json,
+    load_option,
+    load_yaml,
+    read_json,
+    read_yaml,
+)
 
 
 def doubling(first: str, line: str, levels: int) -> str:
@@ -106,3 +119,44 @@ def test_read_files_are_utf8(tmp_path):
             read(path)
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "absent")
+
+
+_CHARACTERS = st.characters() | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)  # of bytes that are not UTF-8
+TEXTS = st.text(_CHARACTERS, max_size=30) | st.from_regex(r"[-+.:~!&*?|>@%{}\[\]#'\"\\0-9eE_a-f]{1,8}", fullmatch=True)
+WORDS = ("null", "~", "yes", "1e5", "1e-3", "-.5", "._", "1:30", "0x1f", "2024-05-06", "<<", "=", ".inf", "\x7f", "\x85",
+         "\ufeff", "\U0001f600", "a: b", "- a", "#", "", " a ", "a\r\n b", "\udcff\udc80")  # fmt: skip
+NAMES = TEXTS | st.sampled_from(WORDS)
+TREES = st.recursive(
+    NAMES
+    | st.integers(-(10**12), 10**12)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans()
+    | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("in_line", [False, True])
+@pytest.mark.parametrize("load", [load_yaml, load_option])
+@given(tree=st.dictionaries(NAMES, TREES, min_size=1, max_size=3))
+def test_dump_yaml_any_names_and_values_are_read_back(load, in_line, tree):
+    assume(any(value is not None for value in tree.values()))  # `{name}` is a text to `load_option`
+    text = dump_yaml(tree, in_line)
+    assert load(text) == tree
+    assert not in_line or (text.isascii() and text.count("\n") == 1)
+
+
+@given(tree=TREES)
+def test_load_option_json_with_escapes_equals_json(tree):
+    text = json.dumps({"a": tree}).replace("\x7f", "\\u007f")  # which is no YAML
+    assert load_option(text) == load_yaml(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e-3", "1e5", "2024-05-06", "name:", "{a}", "{a, b}", "{a: }", "[1, .5, -2.0e3]", "a: null", "a: &a [1]\nb: *a",
+     "-.inf", "yes", "0x1f", "1:30.5", "_", "'1'", "{a: 1e3, b: {c}}"],
+)  # fmt: skip
+def test_load_option_usual_texts_equal_jsonargparse(text):
+    assert load_option(text) == get_loader("yaml")(text)

@@ -12,6 +12,7 @@ from project.callbacks.checkpointing import SaveCheckpoints
 from project.callbacks.pictures import latest_step, summary_writer
 from project.redaction import hide_secrets
 from project.runs.undeclared import callbacks_of
+from project.text import printable
 
 _TRAINER = (
     "max_epochs",
@@ -85,4 +86,4 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         for name, inner in value.items():
             yield from _flat(f"{prefix}.{name}" if prefix else name, inner)
     elif isinstance(value, (bool, int, float, str)):
-        yield prefix, value
+        yield prefix, printable(value) if isinstance(value, str) else value  # trackers refuse surrogates

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from project.callbacks.pictures import DrawingTime, Pictures, latest_step, summary_writer
+from project.text import printable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -109,4 +110,6 @@ def _add_curve(writer: SummaryWriter, tag: str, positive: Tensor, negative: Tens
     """A curve of true and false positives (T,): at the threshold 0, the first, every image is one or the other."""
     missed, rejected = positive[0] - positive, negative[0] - negative
     precision, recall = positive / (positive + negative).clamp(min=1), positive / positive[0].clamp(min=1)
-    writer.add_pr_curve_raw(tag, positive, negative, rejected, missed, precision, recall, step, len(positive))
+    writer.add_pr_curve_raw(
+        printable(tag), positive, negative, rejected, missed, precision, recall, step, len(positive)
+    )

@@ -7,7 +7,6 @@ checkpoint says is parsed as one more `--config` before all others.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished
 from project.runs.schema import import_path, is_object, parameters
 from project.tasks import Task
+from project.yaml_files import dump_yaml
 
 DEFAULT_ROOT = "runs"
 _WORDS = ("last", "best", "auto")
@@ -66,7 +66,7 @@ class Command:
 
     def dump(self) -> str:
         """The configuration as YAML, as `--print_config` prints it."""
-        return yaml.safe_dump(self.plain_config(), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.plain_config())
 
     def plain_config(self) -> dict[str, Any]:
         """The configuration as plain types."""
@@ -123,7 +123,9 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     under = {**restored.training(), "model": restored.model(), "data": restored.data()}
     del checkpoint["state_dict"]
     parser = build_parser(verb, FACTS)
-    config = parser.parse_args(["--config", json.dumps({k: v for k, v in under.items() if v}), *arguments.ordered])
+    config = parser.parse_args(
+        ["--config", dump_yaml({k: v for k, v in under.items() if v}, in_line=True), *arguments.ordered]
+    )
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
     restored.check_teachers(config.model.init_args.get("teacher"))  # as the parser has understood it
@@ -150,7 +152,7 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     if data:
         under["data"] = {"class_path": data["class_path"], "init_args": data["init_args"] | looks}
     parser = build_parser(verb, {*FACTS, *parameters(task_class, required=True)})
-    ordered = ["--config", json.dumps(under), *arguments.ordered]
+    ordered = ["--config", dump_yaml(under, in_line=True), *arguments.ordered]
     parsed = [argument for argument in ordered if not argument.startswith("--print_config")]
     config = parser.parse_args(parsed)
     given = parser.parse_args(["--seed", "0", *parsed], defaults=False).model.as_dict().get("init_args") or {}

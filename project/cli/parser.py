@@ -10,7 +10,8 @@ from typing import Any, NoReturn, get_args
 
 import lightning.pytorch.callbacks
 import lightning.pytorch.loggers  # noqa: F401  what is imported is found by its short name
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, set_dumper, set_loader
 from lightning.pytorch import LightningDataModule, Trainer
 
 import project.data
@@ -28,6 +29,7 @@ from project.errors import ConfigError
 from project.runs.budget import Budget, EarlyStoppingOptions
 from project.runs.precision import fastest_precision
 from project.tasks import Task
+from project.yaml_files import dump_yaml, load_option
 
 VERBS = {
     "fit": "train, and validate after each epoch",
@@ -49,6 +51,11 @@ GROUPS: dict[str, Any] = {
 }
 """Groups of training options beside those of model, data and trainer."""
 
+_MODE = "project"
+# libyaml, which jsonargparse uses, reads neither escapes such as \ud83d\ude00 of JSON nor names that are not UTF-8
+set_loader(_MODE, load_option, (yaml.YAMLError,))
+set_dumper(_MODE, dump_yaml)
+
 
 class Parser(ArgumentParser):
     """jsonargparse's parser, whose mistakes are one line instead of seventy."""
@@ -68,7 +75,8 @@ def build_parser(verb: str, given: Iterable[str] = ()) -> Parser:
         verb: which.
         given: required arguments of the task that are not options: the data have them, or a checkpoint.
     """
-    parser = Parser(prog=f"python -m project {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False)
+    parser = Parser(prog=f"python -m project {verb}", description=VERBS[verb].capitalize() + ".", allow_abbrev=False,
+                    parser_mode=_MODE)  # fmt: skip
     parser.add_argument("-c", "--config", action="config", help="a YAML file; of several, the later one wins")
     parser.add_argument("--name", type=str | None, help="the run's folder below the root; by default TASK-DATA")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from project.errors import ConfigError
 from project.runs.directory import find_runs, find_unfinished, was_started_with
 from project.tasks.base import Task
 from project.tasks.student import is_config
+from project.yaml_files import dump_yaml
 
 _SHARED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "deterministic")
 """What a teacher takes from the student's trainer, where its own configuration does not say it."""
@@ -84,7 +84,7 @@ def finished_run(command: Command) -> Path | None:
 
 def _command(source: str, under: dict[str, Any], root: str) -> Command:
     own = ["--name", f"teacher-{Path(source).stem}", "--trainer.default_root_dir", root]
-    args = ["--config", json.dumps(under), "--config", source, *own]
+    args = ["--config", dump_yaml(under, in_line=True), "--config", source, *own]
     command = read_command(["fit", *args])
     if finished_run(command) is None:
         rank_zero_info(f"teacher: {source} is trained first, in {Path(root, command.name)}")

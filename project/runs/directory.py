@@ -62,6 +62,7 @@ class RunDirectory:
             RunError: it cannot be made or written.
         """
         parent, version = Path(root, name), 0
+        _check_utf8(parent)
         while True:
             try:
                 version = max([version, *(run.version + 1 for run in find_runs(root, name))])
@@ -104,6 +105,7 @@ class RunDirectory:
         Raises:
             RunError: the directory cannot be written.
         """
+        _check_utf8(self.path)
         if self.checkpoints.is_symlink():  # it would have checkpoints replaced elsewhere
             raise RunError(f"{self.checkpoints}: is a link; put the directory itself there")
         try:
@@ -236,6 +238,13 @@ class RunDirectory:
         """Notes what `status` says."""
         take_record(self.path / _STATUS, _parse_status)
         self.write_text(_STATUS, json.dumps({"status": status}) + "\n")
+
+
+def _check_utf8(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise _unwritable(path, "TensorBoard writes to paths in UTF-8 alone") from None
 
 
 _LARGEST_CONFIG = 4 * MEBIBYTE

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import time
 
 import pytest
 import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 
 from project import __version__
 from project.cli import main
-from project.cli.parser import VERBS, build_parser
+from project.cli.parser import FACTS, VERBS, build_parser
 from project.data.augmentation import Augmentation
+from project.yaml_files import dump_yaml, load_yaml
 
 
 def printed(capsys, *arguments: str) -> str:
@@ -145,3 +149,29 @@ def test_every_command_takes_the_same_configuration(tmp_path):
 def test_nothing_heavy_is_imported_for_the_version(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "project.cli.run", None)  # importing it would fail
     assert printed(capsys, "--version").startswith("project ")
+
+
+CHARACTERS = st.characters() | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)  # of bytes that are not UTF-8
+TEXTS = st.text(CHARACTERS, min_size=1) | st.sampled_from(["1e5", "#1", "2024-05-06", "\U0001f600", "\udce9", "yes"])
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return build_parser("predict", FACTS)
+
+
+@given(name=TEXTS, root=TEXTS)
+def test_parser_any_names_are_written_and_read_back(parser, name, root):
+    assume(name.strip().lower() not in ("null", "~"))  # which stand for none
+    under = {"name": name, "data": {"class_path": "project.data.ImageFolder", "init_args": {"root": root}}}
+    for text in (dump_yaml(under, in_line=True), json.dumps(under).replace("\x7f", "\\u007f")):
+        config = parser.parse_args(["--config", text])
+        assert (config.name, config.data.init_args.root) == (name, root)
+        assert load_yaml(parser.dump(config))["name"] == name
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "caf\udce9", "#1", "1e5", "2024-05-06", "x:"])
+def test_parser_names_on_the_command_line_are_taken_as_they_are(parser, text):
+    arguments = ["--name", text, "--data", "ImageFolder", "--data.root", text, "--data.predict", text]
+    config = parser.parse_args(arguments)
+    assert (config.name, config.data.init_args.root, config.data.init_args.predict) == (text, text, text)

@@ -335,3 +335,9 @@ def test_write_config_secrets_are_hidden_and_auto_still_finds_the_run(tmp_path):
     assert not was_started_with(run, other)
     (run.path / "config.yaml").write_text(yaml.safe_dump(given))  # as an earlier version wrote it
     assert was_started_with(run, given)
+
+
+def test_create_name_that_is_not_utf8_is_one_line_and_makes_nothing(tmp_path):
+    with pytest.raises(RunError, match="UTF-8"):
+        RunDirectory.create(tmp_path, "caf\udce9")
+    assert list(tmp_path.iterdir()) == []

@@ -82,6 +82,25 @@ def test_fit_test_and_predict_on_odd_images(run, tree, fit_options, tmp_path, ca
     assert all(path.name in gallery for path in images)
 
 
+def test_all_commands_accept_names_beyond_unicode_and_the_basic_plane(run, image_tree, fit_options, tmp_path):
+    """As a file name that is not UTF-8 has them, and in each place where a user gives a name."""
+    odd, name = "\U0001f600 caf\udce9", "\U0001f600 1e5"
+    root = image_tree(tmp_path / odd, count=12, classes=(odd, "\U0001f622"))
+    for path in sorted(root.rglob("*.png")):
+        path.rename(path.with_name(f"\udcff{path.name}"))
+    options = fit_options(root, tmp_path / "runs", "--name", name, "--watch.pictures", 1)
+    assert run(*options, "--trainer.max_epochs", 1) == 0
+    directory = tmp_path / "runs" / name / "version_0"
+    assert run("fit", "--ckpt_path", directory, "--trainer.max_epochs", 2) == 0
+    assert run("fit", "--config", directory / "config.yaml", "--trainer.max_epochs", 1) == 0
+    for verb in ("test", "validate"):
+        assert run(verb, "--ckpt_path", directory) == 0
+    found = json.loads((directory / "test_metrics.json").read_text())
+    assert {"test/class_accuracy/\U0001f600 caf\\udce9", "test/class_accuracy/\U0001f622"} <= found.keys()
+    assert run("predict", "--ckpt_path", directory, "--data.predict", root / odd) == 0
+    assert {row["path"] for row in read(directory)} == {str(path) for path in (root / odd).iterdir()}
+
+
 def read(directory) -> list[dict]:
     return [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
 
