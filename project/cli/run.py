@@ -195,10 +195,9 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
         return
     if command.verb == "fit":
         saved = command.checkpoint["hyper_parameters"]
-        check_contradictions(type(task), task.hparams, saved)
         if (ours := task.hparams.get("value_range")) != (theirs := saved.get("value_range")):  # null has a meaning, too
-            raise ConfigError(f"data.value_range: {ours} contradicts the checkpoint's {theirs}; add --data.value_range "
-                              f"{'null' if theirs is None else theirs}".replace(", ", ","))  # fmt: skip
+            raise ConfigError(f"data.value_range: {ours} contradicts the checkpoint's {theirs}; leave it out")
+        check_contradictions(type(task), task.hparams, saved)
     if command.verb in ("validate", "test"):
         task.check_data(data)
     if command.verb != "fit":
