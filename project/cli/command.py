@@ -145,7 +145,7 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
         checkpoint["hyper_parameters"], f"ckpt_path: {path}", checkpoint.pop("state_dict")
     )
     looks = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
-    predicting = {"class_path": "project.data.ImageDataModule", "init_args": {"value_range": facts.get("value_range")}}
+    predicting = {"class_path": "project.data.ImageDataModule", "init_args": dict[str, Any]()}
     data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()
     under: dict[str, Any] = {"model": {"class_path": import_path(task_class)}}
     if data:

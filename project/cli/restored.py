@@ -75,9 +75,6 @@ class RestoredOptions:
         found = self._object("data", LightningDataModule)
         if found and (found["init_args"].get("num_workers") or 0) > num_cpus():
             del found["init_args"]["num_workers"]  # of another machine; it changes no result
-        if found and "value_range" in parameters(loaded_class(found["class_path"], (LightningDataModule,), "data")):
-            # found once, in the data of then; an older checkpoint has none, and the rule of then
-            found["init_args"]["value_range"] = self._checkpoint["hyper_parameters"].get("value_range")
         return found
 
     def task_class(self) -> type[Task]:

@@ -172,10 +172,13 @@ def _train_teachers(command: Command) -> dict[str, str]:
 
 def instantiate(command: Command) -> Namespace:
     """The command's objects; what a constructor refuses is raised as it raised it."""
+    config = command.config.clone()
+    if command.checkpoint and config.data.init_args.get("value_range") == "auto":
+        # found once, in the data of then; an older checkpoint has none, and the rule of then
+        config.data.init_args.value_range = command.checkpoint["hyper_parameters"].get("value_range")
     try:
         if command.task is None:
-            return command.parser.instantiate(command.config)
-        config = command.config.clone()
+            return command.parser.instantiate(config)
         options = config.pop("model").init_args
         objects = command.parser.instantiate(config)
         objects.model = command.task.build(options, f"ckpt_path: {command.checkpoint_path}")

@@ -339,13 +339,9 @@ def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without what a resumed run does not restore from it.
-
-    These are its directory and the cache, and the value range, which its checkpoint has.
-    """
+    """The configuration without the places that a resumed run does not restore: its directory, and the cache."""
     found = copy.deepcopy(config)
-    of_data = [("data", "init_args", option) for option in ("cache_dir", "value_range")]
-    for *sections, option in (("name",), ("trainer", "default_root_dir"), *of_data):
+    for *sections, option in (("name",), ("trainer", "default_root_dir"), ("data", "init_args", "cache_dir")):
         options: Any = found
         for section in sections:
             options = options.get(section) if isinstance(options, dict) else None
