@@ -177,12 +177,18 @@ class _BoundedLoader(yaml.SafeLoader):
 
 
 class _OptionLoader(_BoundedLoader):
-    """With jsonargparse's numbers, and without dates."""
+    """With jsonargparse's numbers, without dates, and with texts as keys, such as names of classes that are numbers."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [each for each in resolvers if not each[0].endswith((":float", ":timestamp"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):

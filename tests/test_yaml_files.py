@@ -160,3 +160,13 @@ def test_load_option_json_with_escapes_equals_json(tree):
 )  # fmt: skip
 def test_load_option_usual_texts_equal_jsonargparse(text):
     assert load_option(text) == get_loader("yaml")(text)
+
+
+def test_load_option_takes_keys_as_texts():
+    assert load_option("{0: 1, 007: 2, no: 3, 1.0: {2: 4}, ~: 5}") == {
+        "0": 1,
+        "007": 2,
+        "no": 3,
+        "1.0": {"2": 4},
+        "~": 5,
+    }

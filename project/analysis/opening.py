@@ -51,5 +51,5 @@ def open_run(path: str | Path, **options: Any) -> Opened:
         kept = Schema(build=True).arguments(data_class, kept, "data")
     except SchemaError as error:
         raise RunError(f"{path}: config.yaml: {error}") from None
-    looks = {"image_size": task.image_size, "center_crop": task.center_crop}
+    looks = {"image_size": task.image_size, "center_crop": task.center_crop, "value_range": task.value_range}
     return Opened(task, data_class(**kept | looks | options))

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class WritePredictions(Callback):
             heading = f"{len(self.inputs) - len(self.unreadable)} predictions"
             if self.unreadable:
                 heading += f", {len(self.unreadable)} unreadable files"
-            tiles = (_tile(row) for row in _rows(shares) if "error" not in row)
+            value_range = getattr(pl_module, "value_range", None)
+            tiles = (replace(_tile(row), value_range=value_range) for row in _rows(shares) if "error" not in row)
             write_gallery(self._path / "index.html", tiles, heading, f"{self._path}")
         finally:
             self._remove_shares(shares)

@@ -150,8 +150,8 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     looks: dict[str, Any] = {name: facts[name] for name in ("image_size", "center_crop") if name in facts}
     if verb != "predict" and facts.get("tokenizer") not in (None, "ptb"):
         looks["tokenizer"] = facts["tokenizer"]
-    own: dict[str, Any] = {"on_bad_image": "skip"}
-    predicting = {"class_path": "project.data.ImageDataModule", "init_args": own}
+    init_args: dict[str, Any] = {"on_bad_image": "skip"}
+    predicting = {"class_path": "project.data.ImageDataModule", "init_args": init_args}
     data: dict[str, Any] | None = predicting if verb == "predict" else restored.data()
     under: dict[str, Any] = {"model": {"class_path": import_path(task_class)}}
     if data:

@@ -39,7 +39,7 @@ VERBS = {
     "predict": "apply a checkpoint to image files",
 }
 COMPLETED_SHELLS = ("bash", "zsh", "tcsh")
-FACTS = ("class_names", "vocabulary", "max_words", "tokenizer", "image_size", "center_crop")
+FACTS = ("class_names", "vocabulary", "max_words", "tokenizer", "image_size", "center_crop", "value_range")
 """Arguments of a task that the data say when training, and the checkpoint afterwards."""
 GROUPS: dict[str, Any] = {
     "checkpoint": CheckpointOptions,

@@ -173,10 +173,13 @@ def _train_teachers(command: Command) -> dict[str, str]:
 
 def instantiate(command: Command) -> Namespace:
     """The command's objects; what a constructor refuses is raised as it raised it."""
+    config = command.config.clone()
+    if command.checkpoint and config.data.init_args.get("value_range") == "auto":
+        # found once, in the data of then; an older checkpoint has none, and the rule of then
+        config.data.init_args.value_range = command.checkpoint["hyper_parameters"].get("value_range")
     try:
         if command.task is None:
-            return command.parser.instantiate(command.config)
-        config = command.config.clone()
+            return command.parser.instantiate(config)
         options = config.pop("model").init_args
         objects = command.parser.instantiate(config)
         objects.model = command.task.build(options, f"ckpt_path: {command.checkpoint_path}")
@@ -196,11 +199,13 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
         return
     if command.verb == "fit":
         saved = command.checkpoint["hyper_parameters"]
+        if (ours := task.hparams.get("value_range")) != (theirs := saved.get("value_range")):  # null has a meaning, too
+            raise ConfigError(f"data.value_range: {ours} contradicts the checkpoint's {theirs}; leave it out")
         check_contradictions(type(task), task.hparams, saved)
     if command.verb in ("validate", "test"):
         task.check_data(data)
     if command.verb != "fit":
-        for name in ("image_size", "center_crop"):
+        for name in ("image_size", "center_crop", "value_range"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
     if command.verb != "predict" and _is_first():

@@ -12,6 +12,7 @@ from project.data.cifar import CIFAR10, CIFAR100
 from project.data.digits import Digits
 from project.data.fashion_mnist import FashionMNIST
 from project.data.image_folder import ImageFolder
+from project.data.image_table import ImageTable
 
 __all__ = [
     "CIFAR10",
@@ -26,5 +27,6 @@ __all__ = [
     "FashionMNIST",
     "ImageDataModule",
     "ImageFolder",
+    "ImageTable",
     "KarpathyCaptions",
 ]

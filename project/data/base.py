@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,16 +18,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from project.data.augmentation import Augmentation
 from project.data.batch import Batch
 from project.data.identity import identities
-from project.data.images import shorter_sides
+from project.data.images import ValueRange
 from project.data.inputs import find_inputs
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
 from project.data.samples import Samples, Split, stratified_split
-from project.data.store import Store, build_store, default_cache_dir, num_cpus
+from project.data.store import Store, build_store, default_cache_dir, num_cpus, readable
+from project.data.value_range import check_value_range, find_value_range
 from project.errors import ConfigError, DataError
 from project.files import OutputPath
-
-_AUTO_SIZES = (32, 96)  # pixels: the range of an image size that is not given
 
 
 class ImageDataModule(LightningDataModule):
@@ -41,6 +41,8 @@ class ImageDataModule(LightningDataModule):
             at S (Touvron et al. 2019, arXiv:1906.06423).
         center_crop: share of the shorter side that is looked at outside training: 224 / 232 scales it to 232 pixels
             and keeps the central 224. Lies in the checkpoint.
+        value_range: values of grey images with more than 8 bits that become black and white, such as [0, 4095] for 12 bits
+            in 16. `auto` finds them in the training images; null keeps the upper eight bits of 16. Lies in the checkpoint.
         batch_size: the largest training batch of one process; an epoch is divided evenly.
         eval_batch_size: batch of one process in validation, test and prediction.
         augment: what is done to training images.
@@ -69,6 +71,7 @@ class ImageDataModule(LightningDataModule):
         image_size: int | None = None,
         train_size: int | None = None,
         center_crop: float = 1.0,
+        value_range: tuple[float, float] | Literal["auto"] | None = "auto",
         batch_size: int = 128,
         eval_batch_size: int = 512,
         augment: Augmentation = Augmentation(),
@@ -102,6 +105,7 @@ class ImageDataModule(LightningDataModule):
         self._image_size = image_size
         self._train_size = train_size
         self.center_crop = center_crop
+        self._value_range = value_range if value_range == "auto" else check_value_range(value_range, "data.value_range")
         self.balance = balance
         self.repeats = repeats
         self.batch_size = batch_size
@@ -146,7 +150,13 @@ class ImageDataModule(LightningDataModule):
             if not len(samples):
                 sharing = "every class" if self.class_names else "training"
                 raise DataError(f"data: the {split} split has no images; {sharing} needs two or more to share")
-        return splits
+        found = find_value_range(splits["train"]) if self._value_range == "auto" else self._value_range
+        return {split: replace(samples, value_range=found) for split, samples in splits.items()}
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """As given or as found; None where all images have 8 bits."""
+        return self.splits["train"].value_range if self._value_range == "auto" else self._value_range
 
     @cached_property
     def image_size(self) -> int:
@@ -155,13 +165,7 @@ class ImageDataModule(LightningDataModule):
             if self._image_size < 1:
                 raise ConfigError(f"data.image_size: must be at least 1 pixel; got {self._image_size}")
             return self._image_size
-        images = self.splits["train"].images
-        if isinstance(images, np.ndarray):
-            median = min(images.shape[1:3])
-        else:
-            sides = list(shorter_sides(images[:: max(1, len(images) // 500)]))
-            median = int(np.median(sides)) if sides else _AUTO_SIZES[0]
-        return int(np.clip(round(median / 8) * 8, *_AUTO_SIZES))
+        return self.splits["train"].usual_size()
 
     @cached_property
     def resident(self) -> bool:
@@ -185,8 +189,12 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def class_counts(self) -> list[int]:
-        """Training samples of each class."""
-        return np.bincount(self.splits["train"].labels, minlength=len(self.class_names)).tolist()
+        """Training samples of each class, without those that are left out as unreadable."""
+        samples = self.splits["train"]
+        if self.skip_bad and not samples.in_memory:
+            kept = self._store("train").indices if self.resident else readable(samples, self.train_size)
+            samples = samples if kept is None else samples.take(kept, "train")
+        return np.bincount(samples.labels, minlength=len(self.class_names)).tolist()
 
     @property
     def skipped_images(self) -> list[str]:
@@ -258,8 +266,9 @@ class ImageDataModule(LightningDataModule):
     def predict_dataloader(self) -> Loader:
         """The files that `predict` names, brought to the size that the network was trained on."""
         paths = find_inputs(self.predict)
-        samples = Samples(paths, np.zeros(len(paths), np.int64), "predict")
         task: Any = self.trainer.lightning_module
+        value_range = getattr(task, "value_range", None)
+        samples = Samples(paths, np.zeros(len(paths), np.int64), "predict", value_range=value_range)
         order = self._evaluation_order(len(paths), min(self.eval_batch_size, 64))
         workers = self.num_workers if len(paths) > 64 else 0  # starting them takes longer than a few images
         return self._kept(

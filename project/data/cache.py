@@ -41,9 +41,12 @@ def cache_key(facts: object, samples: Samples | None = None) -> str:
 
     Args:
         facts: what they follow from, as JSON takes it.
-        samples: the images that they are computed from: by their pixels, or their files' names and states.
+        samples: the images that they are computed from: by their pixels, or their files' names and states, and the value
+            range that they are decoded with.
     """
     digest = sha256(json.dumps([_FORMAT, facts]).encode())
+    if samples is not None and samples.value_range is not None:
+        digest.update(repr(samples.value_range).encode())
     if samples is not None and samples.in_memory:
         digest.update(samples.fingerprint().encode())
     elif samples is not None:

@@ -289,6 +289,7 @@ class _Files(Dataset[_Item]):
         # not the samples themselves: of what else they hold, such as captions, each worker would have a copy
         self.images = samples.images
         self.labels = samples.labels
+        self.value_range = samples.value_range
         self.size = size
         self.crop = crop
         self.seed = seed
@@ -305,12 +306,12 @@ class _Files(Dataset[_Item]):
 
     def _read(self, path: Path, epoch: int, view: int) -> np.ndarray:
         if self.augmentation and self.augmentation.min_area < 1:
-            image = transforms.pil_to_tensor(open_rgb(path))
+            image = transforms.pil_to_tensor(open_rgb(path, value_range=self.value_range))
             draws = self.augmentation.box_draws(self.seed, epoch, view)
             box = random_box(image.shape[1], image.shape[2], self.augmentation.min_area, draws)
             image = transforms.resized_crop(image, *box, [self.size, self.size], antialias=True)
             return np.ascontiguousarray(image.permute(1, 2, 0))
-        return load_square(path, self.size, self.crop)
+        return load_square(path, self.size, self.crop, self.value_range)
 
 
 def random_box(height: int, width: int, min_area: float, draws: np.ndarray) -> tuple[int, int, int, int]:

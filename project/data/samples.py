@@ -11,6 +11,11 @@ from typing import Literal, Self, overload
 
 import numpy as np
 
+from project.data.images import ValueRange, shorter_sides
+
+_SIZES = (32, 96)  # pixels: the range of an image size that is not given
+_NAMED = 5  # classes in a line
+
 Split = Literal["train", "val", "test", "predict"]
 
 
@@ -50,12 +55,14 @@ class Samples:
     split: which split this is, for messages and for the choice of what is augmented.
     root: the directory that the names of files start from; by default the deepest one that has all of them, which
         another file may change, and with it a split by fraction.
+    value_range: the values of grey images with more than 8 bits that become black and white, where there is such a range.
     """
 
     images: Sequence[Path] | np.ndarray
     labels: np.ndarray
     split: Split
     root: Path | None = field(default=None, kw_only=True)
+    value_range: ValueRange | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.in_memory:
@@ -81,9 +88,28 @@ class Samples:
         root = self.root or os.path.commonpath([path.parent for path in self.images])
         return [os.path.relpath(path, root).replace(os.sep, "/") for path in self.images]
 
+    def usual_size(self) -> int:
+        """The median shorter side of some 500 images, spread evenly, as a multiple of 8 between 32 and 96 pixels."""
+        if isinstance(self.images, np.ndarray):
+            median = min(self.images.shape[1:3])
+        else:
+            sides = list(shorter_sides(self.images[:: max(1, len(self) // 500)]))
+            median = int(np.median(sides)) if sides else _SIZES[0]
+        return int(np.clip(round(median / 8) * 8, *_SIZES))
+
     def name_of(self, index: int) -> str:
         """What to call a sample in a message or on a page: its file, or its place in the split."""
         return f"{self.split} {index}" if self.in_memory else str(self.images[index])
+
+    def absent_classes(self, class_names: list[str]) -> str | None:
+        """One line that names the classes without images; None where all have some, or there are no classes."""
+        counts = np.bincount(self.labels, minlength=len(class_names))
+        absent = [f"'{name}'" for name, count in zip(class_names, counts, strict=False) if not count]
+        if not absent:
+            return None
+        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        return (f"data: the {self.split} split has no images of {len(absent)} of {len(class_names)} classes, which it cannot "
+                f"measure: {', '.join(absent[:_NAMED])}{more}")  # fmt: skip
 
     def fingerprint(self) -> str:
         """Tells one data set from another: of pixels and labels in memory, of paths, sizes and labels on disk."""

@@ -83,7 +83,7 @@ def _decode_into(
 
     def decode(index: int) -> None:
         try:
-            images[index] = load_square(samples.images[index], images.shape[1], crop)
+            images[index] = load_square(samples.images[index], images.shape[1], crop, samples.value_range)
         except DataError as error:
             if not skip_bad:
                 raise DataError(f"{samples.split} split: {error}") from None
@@ -100,6 +100,23 @@ def _decode_into(
     if len(bad) == len(samples):
         raise DataError(f"{samples.split} split: none of its {len(bad)} images can be read; first: {bad[0]}")
     return bad
+
+
+def readable(samples: Samples, size: int) -> np.ndarray:
+    """The indices of files that can be read, ascending (n,) int64; each is decoded once, to squares of `size` pixels."""
+
+    def can_be_read(path: Path) -> bool:
+        try:
+            load_square(path, size, value_range=samples.value_range)
+        except DataError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(num_cpus()) as pool:
+        found = track(
+            pool.map(can_be_read, samples.images), f"looking for unreadable {samples.split} images", len(samples)
+        )
+        return np.flatnonzero(np.fromiter(found, bool, len(samples)))
 
 
 def num_cpus() -> int:

@@ -9,9 +9,12 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal
 
-from project.errors import ConfigError, DataError
+from project.data.samples import Split
+from project.errors import ConfigError, DataError, did_you_mean
 from project.files import open_regular
 
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+"""Values of a column `split`."""
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LINE_BREAK = re.compile("\r\n|\r|\n")
 
@@ -83,6 +86,22 @@ def read_table(
         _check_header([], needed, where, delimiter)
     if empty:
         raise DataError(f"{where}: has a header and no rows; add some")
+
+
+def split_named(name: str, where: str) -> Split:
+    """The split of a column `split`, in any case.
+
+    Args:
+        name: the field.
+        where: the row, for the message.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    for split in SPLITS:
+        if name.strip().lower() == split:
+            return split
+    raise DataError(f"{where}: split: there is no split '{name}'; {did_you_mean(name, SPLITS)}")
 
 
 _ADVICE = {

@@ -11,8 +11,9 @@ from project.export.subject import Subject
 from project.tasks import Captioner, Classifier
 
 SQUARES = (
-    "EXIF rotation applied; RGB, transparent pixels over white, 16-bit grey by its upper eight bits; the central square "
-    "of the image, of which the share center_crop, scaled to image_size by Pillow's bilinear resize"
+    "EXIF rotation applied; RGB, transparent pixels over white, grey of more than 8 bits in 256 equal levels between the two "
+    "values of value_range (without one, 16 bits by their upper eight); the central square of the image, of which the share "
+    "center_crop, scaled to image_size by Pillow's bilinear resize"
 )
 
 
@@ -24,6 +25,7 @@ def describe(subject: Subject) -> dict[str, Any]:
         "input": f"images: uint8 (batch, 3, {task.image_size}, {task.image_size}), RGB, 0..255",
         "image_size": task.image_size,
         "center_crop": task.center_crop,
+        "value_range": task.value_range and list(task.value_range),
         "squares": SQUARES,
         "project_version": __version__,
         "checkpoint_sha256": subject.sha256,

@@ -19,28 +19,37 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 Run = Callable[..., list[np.ndarray]]
 
 
-def square(path: str, size: int, crop: float) -> np.ndarray:
+def square(path: str, size: int, crop: float, value_range: list[float] | None = None) -> np.ndarray:
     """An image file as (3, S, S) uint8: upright, RGB, transparent pixels over white, the central square of it."""
-    formats = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # for some others, Pillow starts a program
+    Image.init()
+    safe = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "AVIF")  # for some others, Pillow starts a program
+    formats = [name for name in safe if name in Image.OPEN]
+    turns = dict(zip(range(2, 9), map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), strict=True))  # by EXIF's numbers
     with Image.open(path, formats=formats) as file:
         file.draft(None, (2 * math.ceil(size / crop),) * 2)  # a JPEG is decoded at a scale near the one that is wanted
         file.load()
-        deep = file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PPM")
-        if file.mode in ("I", "F") and not deep:
-            raise ValueError(f"{path}: 32-bit images have no defined white; convert it to 8 or 16 bits a channel")
-        transparent = file.info.get("transparency")
-        image: Image.Image = ImageOps.exif_transpose(file)
-    if deep:
-        values = np.asarray(image)
-        grey = (values >> 8).astype(np.uint8)
-        if isinstance(transparent, int):
-            grey[values == transparent] = 255
+        try:
+            turn = turns.get(file.getexif().get(0x0112, 1))
+        except Exception:  # damaged EXIF
+            turn = None
+        image: Image.Image = file
+    if file.mode in ("I", "F") or file.mode.startswith("I;16"):
+        if file.mode in ("I", "F") and file.format != "PPM" and value_range is None:
+            raise ValueError(f"{path}: 32-bit images have no defined white; convert it to 8 or 16 bits per channel")
+        low, high = value_range or (0, 65535)
+        values = np.asarray(file)
+        scaled = np.nan_to_num((values.astype(np.float64) - low) * 256 / (high - low), nan=0, posinf=255, neginf=0)
+        grey = np.clip(scaled, 0, 255).astype(np.uint8)
+        if isinstance(file.info.get("transparency"), int):
+            grey[values == file.info["transparency"]] = 255
         image = Image.fromarray(grey)
+    if turn is not None:
+        image = image.transpose(turn)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -238,11 +247,12 @@ def main() -> None:
     if not options.encoder.endswith((".encoder.onnx", ".encoder.pt2")) or not Path(options.encoder).is_file():
         parser.error(f"{options.encoder}: there is no such NAME.encoder.onnx or NAME.encoder.pt2")
     captioner = CaptionRunner.open(options.encoder)
-    size, crop = captioner.about["image_size"], captioner.about["center_crop"]
+    about = captioner.about
+    squares = about["image_size"], about["center_crop"], about["value_range"]
     for path in options.images:
         try:
-            image = square(path, size, crop)
-        except (OSError, ValueError) as error:  # absent, damaged or no image
+            image = square(path, *squares)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:  # absent, damaged, no image, or too large
             parser.error(str(error))
         found = captioner.caption(image[None], options.beam_size)[0]
         line = f"{path}: {found['caption']}"  # names and words may be anyone's, and control a terminal

@@ -105,8 +105,8 @@ def _interface(about: dict[str, Any], captions: bool) -> str:
         )
     return (
         f"- In: {about['input']}\n- Out: {about['output']}\n- {inside} inside.\n"
-        f"- How images become squares: {about['squares']}. Here image_size is {about['image_size']} and center_crop "
-        f"{about['center_crop']}."
+        f"- How images become squares: {about['squares']}. Here image_size is {about['image_size']}, center_crop "
+        f"{about['center_crop']}, and value_range {about['value_range'] or 'none'}."
     )
 
 
@@ -117,15 +117,15 @@ def _snippet(about: dict[str, Any], names: list[str], format_name: str) -> str:
     if about["task"] == "Captioner":
         return (f'from caption import CaptionRunner, square  # {RUNNER}, beside this card\n\n'
                 f'captioner = CaptionRunner.open({names[0]!r})\n'
-                f'images = square("photo.png", {about["image_size"]}, {about["center_crop"]})[None]\n'
+                f'images = square("photo.png", {about["image_size"]}, {about["center_crop"]}, {about["value_range"]})[None]\n'
                 "print(captioner.caption(images)[0])  # beam_size=5 searches for a better one\n")  # fmt: skip
     opener = caption.open_onnx if format_name == "onnx" else caption.open_pt2
     functions = "\n\n".join(inspect.getsource(function) for function in (caption.square, opener))
     return (
-        "import json\nimport math\n\nimport numpy as np\nfrom PIL import Image, ImageOps\n\n\n"
+        "import json\nimport math\n\nimport numpy as np\nfrom PIL import Image\n\n\n"
         + functions.replace(" -> tuple[Run, dict[str, Any]]", "")  # names that would have to be imported
         + f"\n\nrun, about = {opener.__name__}({names[0]!r})\n"
-        'images = square("photo.png", about["image_size"], about["center_crop"])[None]  # one or more\n'
+        'images = square("photo.png", about["image_size"], about["center_crop"], about["value_range"])[None]  # one or more\n'
         'for name, probability in zip(about["class_names"], run(images)[0][0]):\n    print(f"{name}: {probability:.4f}")\n'
     )
 

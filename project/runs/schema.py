@@ -29,6 +29,7 @@ _YAML = re.compile(r"\s*[\[\]{}!&*|>%@`'\",#]|\s*[-?](\s|$)|.*(:\s|:$|\n)", re.D
 _SCALARS = (bool, int, float, str)
 _EMPTY = inspect.Parameter.empty
 _MORE = "**"
+_OF_OBJECTS = ("class_path", "init_args", "dict_kwargs")
 _HUGE = 2**63  # what tensors cannot count
 
 
@@ -146,7 +147,11 @@ class Schema:
 
     def _mapping(self, value: Any, args: tuple[Any, ...], where: str, texts: Texts) -> dict[Any, Any]:
         _expect(isinstance(value, Mapping), value, "a mapping", where, None)
-        _untyped_keys(value, where)
+        if args[1] in (int, float):  # numbers are harmless under any name, such as that of a class
+            names = all(type(key) is str and key not in _OF_OBJECTS for key in value)
+            _expect(names, value, "numbers by their names", where, None)
+        else:
+            _untyped_keys(value, where)
         return {key: self.value(item, args[1], f"{where}.{key}", texts) for key, item in value.items()}
 
     def _sequence(self, value: Any, origin: Any, args: tuple[Any, ...], where: str, texts: Texts) -> list[Any]:
@@ -320,7 +325,7 @@ def _untyped(value: Any, where: str, texts: Texts) -> Any:
 
 def _untyped_keys(value: Mapping[Any, Any], where: str) -> None:
     for key in value:
-        if not (type(key) is str and key.isidentifier()) or key in ("class_path", "init_args", "dict_kwargs"):
+        if not (type(key) is str and key.isidentifier()) or key in _OF_OBJECTS:
             raise SchemaError(f"{where}: {brief(key)} cannot be the name of an option")
 
 

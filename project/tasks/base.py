@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from project.data.base import ImageDataModule
 from project.data.identity import compare, describe
-from project.data.images import load_square, to_rgb, to_square
+from project.data.images import ValueRange, load_square, orientation_of, to_rgb, to_square, upright
 from project.errors import CheckpointError, DataError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
 from project.runs.precision import FULL, computing, precision_of
@@ -57,7 +57,8 @@ class Task(OptimizedModule, ABC):
     image_size: int
     center_crop: float
     precision: str = FULL
-    """In which the network computes where there is no Trainer: that of its training."""
+    """Precision of the network where there is no Trainer: that of its training."""
+    value_range: ValueRange | None = None
 
     def __init__(
         self,
@@ -118,9 +119,9 @@ class Task(OptimizedModule, ABC):
 
     def _square(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         if isinstance(image, (str, Path)):
-            return load_square(Path(image), self.image_size, self.center_crop)
-        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
-        return to_square(to_rgb(picture), self.image_size, self.center_crop)
+            return load_square(Path(image), self.image_size, self.center_crop, self.value_range)
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else upright(image, orientation_of(image))
+        return to_square(to_rgb(picture, self.value_range), self.image_size, self.center_crop)
 
     def computing(self) -> AbstractContextManager[None]:
         """Inside it the network computes in `precision`, as it does under the commands."""

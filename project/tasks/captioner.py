@@ -21,6 +21,7 @@ from project.data.captions.base import CaptionDataModule
 from project.data.captions.batch import CaptionBatch
 from project.data.captions.tokenizers import Tokenizer, join_words, metric_tokenizer, split_words
 from project.data.captions.vocabulary import PAD, START, Vocabulary
+from project.data.value_range import check_value_range
 from project.decoding import Hypotheses
 from project.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from project.losses import doubly_stochastic
@@ -74,6 +75,7 @@ class Captioner(FineTunedTask):
         encoder_lr: factor of the learning rate for the backbone.
         compile: whether the backbone is compiled, in place: a checkpoint does not show it.
         center_crop: share of the shorter side that evaluation looks at; the command line takes it from the data.
+        value_range: values of grey images with more than 8 bits that become black and white; likewise.
         optimizer: see `Task`.
         lr_scheduler: see `Task`.
         init_from: see `Task`.
@@ -83,7 +85,8 @@ class Captioner(FineTunedTask):
     monitor = "val/cider_d"
     monitor_mode = "max"
     identity = (
-        "vocabulary", "max_words", "tokenizer", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std",
+        "vocabulary", "max_words", "tokenizer", "image_size", "center_crop", "value_range", "backbone", "backbone_options",
+        "mean", "std",
         "decoder",
     )  # fmt: skip
     free_options = ("decoder.dropout", "decoder.word_dropout")
@@ -107,6 +110,7 @@ class Captioner(FineTunedTask):
         encoder_lr: float = 1.0,
         compile: bool = False,  # noqa: A002  torch's word for it
         center_crop: float = 1.0,
+        value_range: tuple[float, float] | None = None,
         optimizer: OptimizerCallable = lambda p: AdamW(p, lr=1e-3, weight_decay=0.05),
         lr_scheduler: LRSchedulerCallable | None = lambda o: WarmupCosine(o, warmup=0.05),
         init_from: str | None = None,
@@ -135,6 +139,7 @@ class Captioner(FineTunedTask):
         for name, value in (("attention_penalty", attention_penalty), ("encoder_lr", encoder_lr)):
             if value < 0:
                 raise ConfigError(f"model.{name}: must be at least 0; got {value}")
+        self.value_range = check_value_range(value_range, "model.value_range")
         self.save_hyperparameters(
             {
                 "vocabulary": list(vocabulary),
@@ -149,6 +154,7 @@ class Captioner(FineTunedTask):
                 "decoding": asdict(decoding) | {"ensemble": list(decoding.ensemble)},
                 "label_smoothing": label_smoothing,
                 "center_crop": center_crop,
+                "value_range": list(self.value_range) if self.value_range else None,
             },
             logger=False,
         )
@@ -210,7 +216,7 @@ class Captioner(FineTunedTask):
         self._others = []
         for path in self.search.decoding.ensemble:
             other = Captioner.load_from_checkpoint(path, map_location=self.device)
-            for name in ("vocabulary", "tokenizer", "image_size", "center_crop"):
+            for name in ("vocabulary", "tokenizer", "image_size", "center_crop", "value_range"):
                 if other.hparams[name] != self.hparams[name]:
                     raise CheckpointError(f"model.decoding.ensemble: {path}: has another {name}; all need the same")
             if len(other.network.decoders) != len(self.network.decoders):

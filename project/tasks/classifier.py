@@ -5,6 +5,7 @@ Shapes: B images of S × S pixels, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,7 +17,9 @@ from torch.nn import functional
 from torch.optim import SGD
 
 from project.data.batch import Batch
-from project.errors import CheckpointError, ConfigError, DataError
+from project.data.class_order import sorted_as_texts
+from project.data.value_range import check_value_range
+from project.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from project.metrics.classification import Outcome, SplitScores
 from project.models import build_backbone
 from project.models.multi_view import Views, mean_logits
@@ -44,14 +47,15 @@ class Classifier(FineTunedTask):
         mean: of each channel over the training images, in 0..1; ImageNet's by default.
         std: likewise.
         label_smoothing: share of the target spread evenly over all classes (Szegedy et al. 2015, arXiv:1512.00567).
-        class_weights: a factor of each class's loss; `balanced` makes them inverse to the class's frequency, with a
-            mean of one over the training images.
+        class_weights: a factor of each class's loss, in the order of the labels or by the class's name, where others have 1;
+            `balanced` makes them inverse to the class's frequency, with a mean of one over the training images.
         fine_tuning: which parts of the network learn, from when on, and how fast.
         sam: see `Task`.
         adversarial: training on images that are changed to be misread.
         tta: views that `validate`, `test` and `predict` average over: `flip`, or `flip_shift`.
         compile: whether the network is compiled, in place: a checkpoint does not show it.
         center_crop: share of the shorter side that evaluation looks at; the command line takes it from the data.
+        value_range: values of grey images with more than 8 bits that become black and white; likewise.
         optimizer: see `Task`.
         lr_scheduler: see `Task`.
         init_from: see `Task`.
@@ -62,7 +66,16 @@ class Classifier(FineTunedTask):
     loss_weights: Tensor | None
     temperature: Tensor
 
-    identity = ("class_names", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std")
+    identity = (
+        "class_names",
+        "image_size",
+        "center_crop",
+        "value_range",
+        "backbone",
+        "backbone_options",
+        "mean",
+        "std",
+    )
 
     def __init__(
         self,
@@ -74,13 +87,14 @@ class Classifier(FineTunedTask):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         label_smoothing: float = 0.0,
-        class_weights: Literal["balanced"] | list[float] | None = None,
+        class_weights: Literal["balanced"] | list[float] | dict[str, float] | None = None,
         fine_tuning: FineTuning = FineTuning(),
         sam: float = 0.0,
         adversarial: AdversarialTraining = AdversarialTraining(),
         tta: Views | None = None,
         compile: bool = False,  # noqa: A002  torch's word for it
         center_crop: float = 1.0,
+        value_range: tuple[float, float] | None = None,
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
         lr_scheduler: LRSchedulerCallable | None = lambda o: OneCycle(o, warmup=0.25),
         init_from: str | None = None,
@@ -93,8 +107,8 @@ class Classifier(FineTunedTask):
             raise ConfigError("model.weights, model.init_from: both say what to start from; give one of them")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"model.label_smoothing: must lie in 0..1; got {label_smoothing}")
-        if isinstance(class_weights, list) and len(class_weights) != num_classes:
-            raise ConfigError(f"model.class_weights: {len(class_weights)} numbers for {num_classes} classes")
+        factors = _class_factors(class_weights, class_names)
+        self.value_range = check_value_range(value_range, "model.value_range")
         self.save_hyperparameters(
             {
                 "class_names": list(class_names),
@@ -107,6 +121,7 @@ class Classifier(FineTunedTask):
                 "class_weights": class_weights,
                 "tta": tta,
                 "center_crop": center_crop,
+                "value_range": list(self.value_range) if self.value_range else None,
             },
             logger=False,
         )
@@ -126,7 +141,6 @@ class Classifier(FineTunedTask):
         self.compiles = compile
         self.label_smoothing = label_smoothing
         self._balanced = class_weights == "balanced"
-        factors = torch.ones(num_classes) if self._balanced else torch.tensor(class_weights) if class_weights else None
         # in the state dictionary where they follow from the training data
         self.register_buffer("loss_weights", factors, persistent=self._balanced)
         # what probabilities are calibrated with, found on the validation split (Guo et al. 2017, arXiv:1706.04599)
@@ -163,6 +177,9 @@ class Classifier(FineTunedTask):
             raise CheckpointError(f"model.weights: {weights} does not know these {len(self.class_names)} classes; "
                                   "train on them first, or give a checkpoint with --ckpt_path")  # fmt: skip
         rank_zero_info(found.message)
+        if found.head_loaded and (places := sorted_as_texts(self.class_names)):
+            rank_zero_info(f"model.weights: its classes have their own order, and those of the data are numbers sorted as texts, "
+                           f"{places}; sort them by value with --data.class_order natural")  # fmt: skip
         for name, theirs in (("mean", found.mean), ("std", found.std)):
             if list(theirs) != self.hparams[name]:
                 rank_zero_info(f"model.{name}: {self.hparams[name]}; the weights were trained with {list(theirs)}")
@@ -293,6 +310,24 @@ class Classifier(FineTunedTask):
             odd = str(sorted(set(data.class_names) ^ set(self.class_names)))
             odd = odd if len(odd) <= 80 else odd[:77] + "..."
             raise DataError(f"data: its classes are not the checkpoint's; they differ in {odd}")
+
+
+def _class_factors(weights: str | list[float] | dict[str, float] | None, class_names: Sequence[str]) -> Tensor | None:
+    """The factor of each class's loss, (K,) float32; ones where they are to be balanced."""
+    if not weights:
+        return None
+    if isinstance(weights, str):
+        return torch.ones(len(class_names))
+    if isinstance(weights, dict):
+        for name in weights:
+            if name not in class_names:
+                raise ConfigError(f"model.class_weights: there is no class '{name}'; {did_you_mean(name, class_names)}")
+        weights = [weights.get(name, 1.0) for name in class_names]
+    if len(weights) != len(class_names):
+        raise ConfigError(f"model.class_weights: {len(weights)} numbers for {len(class_names)} classes")
+    if not (all(0 <= weight < math.inf for weight in weights) and any(weights)):
+        raise ConfigError(f"model.class_weights: must be at least 0, finite, and not all 0; got {weights}")
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def mixed_mean(values: Tensor, batch: Batch, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

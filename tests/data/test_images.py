@@ -6,11 +6,12 @@ import os
 import socket
 import struct
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from project.data.images import find_images, free_memory, load_square, open_rgb, shorter_sides, to_rgb, to_square
 from project.errors import DataError
@@ -133,6 +134,62 @@ def test_exif_rotation_is_applied(orientation, pixels, tmp_path):
     np.testing.assert_array_equal(np.asarray(open_rgb(tmp_path / "image.png")), expected)
 
 
+def test_exif_that_cannot_be_written_again_is_no_damage(tmp_path):
+    path = tmp_path / "portrait.jpg"
+    Image.new("RGB", (48, 32), (200, 30, 30)).save(path)
+    plain = path.read_bytes()
+    short = struct.pack("<HHI", 0x0112, 3, 1) + struct.pack("<HH", 6, 0)
+    rational = struct.pack("<HHII", 0x011A, 10, 1, 8 + 2 + 12 * 2 + 4)  # a resolution of -1/0
+    exif = (
+        b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + short + rational + b"\0\0\0\0" + struct.pack("<ii", -1, 0)
+    )
+    path.write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
+    assert open_rgb(path).size == (32, 48)
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_is_no_damage_to_the_image(format_name, tmp_path):
+    random, path = np.random.default_rng(3), tmp_path / "image"
+    image = Image.fromarray(RANDOM.integers(0, 256, (12, 20, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x8769] = 6, "camera", {0x9003: "2024:01:01", 0x829A: 0.01}
+    good = exif.tobytes()
+    image.save(path, format_name, exif=good)
+    turned = np.asarray(open_rgb(path)).shape
+    assert turned == (20, 12, 3)
+    shapes = set()
+    for _ in range(150):
+        bad = bytearray(good)
+        for place in random.integers(6, len(bad), random.integers(1, 12)):
+            bad[place] = random.integers(256)
+        image.save(path, format_name, exif=bytes(bad))
+        shapes.add(np.asarray(open_rgb(path)).shape)
+    assert shapes == {turned, (12, 20, 3)}
+
+
+@pytest.mark.parametrize("kind", [b"iTXt", b"iCCP"])
+def test_a_png_with_megabytes_of_text_or_colour_profile_is_read(kind, tmp_path):
+    path = tmp_path / "edited.png"
+    Image.fromarray(COLOUR).save(path)
+    content = path.read_bytes()
+    head = b"XML:com.adobe.xmp\0\1\0\0\0" if kind == b"iTXt" else b"profile\0\0"
+    data = head + zlib.compress(b"<x>" * 1_000_000)
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    path.write_bytes(content[:33] + chunk + content[33:])
+    np.testing.assert_array_equal(np.asarray(open_rgb(path)), COLOUR)
+
+
+def test_pillows_warnings_have_the_files_name(tmp_path, capsys):
+    for number in range(2):
+        path = tmp_path / f"{number}.jpg"
+        Image.fromarray(COLOUR).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01\x02\0\xff\0\0\0\xff\0\0\0")
+        for _ in range(2):
+            open_rgb(path)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines))
+    assert {line.partition(".jpg: ")[0] for line in lines} == {f"data: {tmp_path / str(number)}" for number in range(2)}
+
+
 def assert_one_line_naming(error: DataError, path: Path) -> None:
     assert str(error).startswith(f"{path}: ")
     assert "\n" not in str(error)
@@ -210,12 +267,29 @@ def test_a_draft_is_smaller_but_never_below_twice_the_size(width, height, tmp_pa
     assert np.abs(load_square(path, 32) - full).max() <= 2
 
 
-def test_find_images_goes_to_the_bottom_and_leaves_out_what_is_hidden(tmp_path):
-    wanted = ["a.png", "b/deep/er/c.JPEG", "b/z.Tif", "c.webp"]
-    for name in [*wanted, "notes.txt", "png", ".hidden.png", ".cache/a.png", "b/.thumbs/a.png", "a.png.part"]:
+def test_find_images_goes_to_the_bottom_and_counts_what_it_leaves_out(tmp_path):
+    wanted = ["a.png", "b/deep/er/c.JPEG", "b/z.Tif", "c.webp", "d.jfif", "e.JPE"]
+    hidden = [".hidden.png", ".cache/a.png", "b/.thumbs/a.png", "b/._a.png", ".DS_Store"]
+    made = ["@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found", "System Volume Information", "@Recycle"]
+    thumbnails = [f"b/{directory}/a.png" for directory in made]
+    for name in [*wanted, *hidden, *thumbnails, "notes.txt", "png", "a.png.part", "b/x.HEIC", "b/y.heic"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert find_images(tmp_path) == [tmp_path / name for name in wanted]
+    left_out: Counter[str] = Counter()
+    assert find_images(tmp_path, left_out) == [tmp_path / name for name in wanted]
+    assert left_out == {".txt": 1, "": 1, ".part": 1, ".heic": 2}
+
+
+@pytest.mark.parametrize(
+    ("ending", "format_name"), [("jfif", "JPEG"), ("jpe", "JPEG"), ("avif", "AVIF"), ("dib", "BMP")]
+)
+def test_other_endings_of_formats_that_are_read_are_images(ending, format_name, tmp_path):
+    if format_name == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    path = tmp_path / f"image.{ending}"
+    Image.new("RGB", (32, 24), (200, 30, 30)).save(path, format_name)
+    assert find_images(tmp_path) == [path]
+    assert np.abs(load_square(path, 8).astype(int) - (200, 30, 30)).max() <= 3
 
 
 def test_find_images_follows_links_and_finds_each_file_once_in_a_loop(tmp_path):

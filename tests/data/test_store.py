@@ -279,3 +279,15 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert default_cache_dir() == tmp_path / "home/.cache/project-images"
+
+
+def test_another_value_range_is_decoded_anew(tmp_path, cache):
+    path = tmp_path / "deep.tif"
+    values = np.arange(SIZE * SIZE, dtype=np.uint16).reshape(SIZE, SIZE)
+    Image.fromarray(values).save(path)
+    for value_range, expected in (((0, 511), values >> 1), ((0, 65535), values >> 8), ((0, 255), values)):
+        store = build_store(
+            Samples([path], np.zeros(1, np.int64), "train", value_range=value_range), SIZE, cache, False
+        )
+        np.testing.assert_array_equal(store.images[0, ..., 0], expected)
+    assert len(images_in(cache)) == 3

@@ -153,6 +153,17 @@ def test_images_become_the_squares_that_the_project_makes_of_them(tmp_path, mode
     np.testing.assert_array_equal(found.transpose(1, 2, 0), expected)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("ends", [(0, 4095), (-100.5, 3000)])
+def test_images_of_more_than_8_bits_become_the_squares_of_their_range(dtype, ends, tmp_path):
+    values = np.random.default_rng(0).integers(0, 5000, (20, 14)).astype(dtype)
+    Image.fromarray(values).save(tmp_path / "deep.tiff")
+    expected = load_square(tmp_path / "deep.tiff", 10, 1.0, ends)
+    assert len(np.unique(expected)) > 60
+    found = square(str(tmp_path / "deep.tiff"), 10, 1.0, list(ends))
+    np.testing.assert_array_equal(found.transpose(1, 2, 0), expected)
+
+
 def test_an_image_without_a_defined_white_is_refused_as_by_the_project(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "deep.tiff")
     with pytest.raises(DataError, match="32-bit images"):

@@ -79,6 +79,17 @@ def test_arguments_are_checked_built_and_cannot_name_places_to_write():
             Schema().arguments(make, wrong)
 
 
+def test_numbers_stand_under_any_name_and_all_else_under_those_of_options():
+    weights = {"hot dog": 2.0, "0": 1, "": 0.5}
+    assert Schema().value(weights, dict[str, float], "x") == weights
+    for wrong in ({"cat": "2"}, {0: 1.0}, {"class_path": 1.0}):
+        with pytest.raises(SchemaError):
+            Schema().value(wrong, dict[str, float], "x")
+    for hint in (dict[str, Any], dict[str, str]):
+        with pytest.raises(SchemaError, match="cannot be the name of an option"):
+            Schema().value({"hot dog": "a"}, hint, "x")
+
+
 def test_parameters_follow_options_that_are_passed_on():
     assert {"root", "test_fraction", "batch_size", "cache_dir"} <= parameters(ImageFolder).keys()
     assert set(parameters(Distiller, required=True)) == {"class_names", "image_size", "teacher"}

@@ -165,3 +165,65 @@ def test_fewer_images_than_a_batch_still_train(run, image_tree, fit_options, tmp
 def test_a_single_image_a_class_cannot_be_shared(fails, image_tree, fit_options, tmp_path):
     images = image_tree(tmp_path / "few", count=1)
     assert "two or more" in fails(*fit_options(images, tmp_path / "runs"))
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """Faint 12-bit images of two kinds in files of 16 bits, and one of each beside them."""
+    random = np.random.default_rng(0)
+    for name, slope in (("falling", -1), ("rising", 1)):
+        for number in range(12):
+            ramp = 350 + slope * np.linspace(-150, 150, 12) + random.integers(-9, 9, (12, 12))
+            folder = tmp_path / ("more" if number == 11 else f"deep/{'train' if number < 8 else 'val'}/{name}")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(ramp.astype(np.uint16)).save(folder / f"{name}{number}.tif")
+    return tmp_path / "deep"
+
+
+@pytest.mark.parametrize("storage", ["resident", "stream"])
+def test_12_bits_in_16_are_the_same_pixels_in_training_test_prediction_and_python(
+    deep, run, fails, fit_options, tmp_path, storage, capsys
+):
+    options = fit_options(
+        deep, tmp_path / "runs", "--data.storage", storage, "--data.batch_size", 4, "--trainer.max_epochs", 6
+    )
+    assert run(*options) == 0
+    directory = tmp_path / "runs/r/version_0"
+    path = directory / "checkpoints/best.ckpt"
+    assert read_checkpoint(path)["hyper_parameters"]["value_range"] == [0, 511]
+    assert run("test", "--ckpt_path", directory) == 0
+    # a brighter image alone, of which another range would be found
+    assert (
+        run("predict", "--ckpt_path", directory, "--data.predict", tmp_path / "more", "--trainer.precision", "32-true")
+        == 0
+    )
+    predicted = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
+    assert len(predicted) == 2
+    task = Classifier.load_from_checkpoint(path)
+    for row in predicted:
+        values = np.asarray(Image.open(row["path"])).astype(float)
+        pixels = np.floor(values * 256 / 511).astype(np.uint8)
+        (answer,) = task.predict([np.repeat(pixels[..., None], 3, -1)])
+        assert answer["probability"] == pytest.approx(row["probability"], abs=1e-4)
+        assert task.predict([row["path"]])[0]["probability"] == pytest.approx(answer["probability"], abs=1e-6)
+
+
+def test_a_value_range_that_contradicts_the_checkpoint_is_refused(deep, run, fails, fit_options, tmp_path):
+    assert run(*fit_options(deep, tmp_path / "runs", "--trainer.max_epochs", 1)) == 0
+    directory = tmp_path / "runs/r/version_0"
+    line = fails("test", "--ckpt_path", directory, "--data.value_range", "[0,4095]")
+    assert line == "error: data.value_range: (0.0, 4095.0) contradicts the checkpoint's (0.0, 511.0)"
+    line = fails("fit", "--ckpt_path", directory, "--trainer.max_epochs", 2, "--data.value_range", "null")
+    assert line == "error: data.value_range: None contradicts the checkpoint's [0.0, 511.0]; leave it out"
+
+
+def test_a_resumed_run_keeps_its_value_range_when_brighter_images_are_added(deep, run, fit_options, tmp_path, caplog):
+    caplog.set_level("INFO")
+    first = fit_options(deep, tmp_path / "runs", "--trainer.max_epochs", 1)
+    assert run(*first) == 0
+    directory = tmp_path / "runs/r/version_0"
+    for number in range(12, 30):
+        Image.fromarray(np.full((12, 12), 4000, np.uint16)).save(deep / f"train/rising/{number}.tif")
+    assert run("fit", "--ckpt_path", directory, "--trainer.max_epochs", 2) == 0
+    assert read_checkpoint(directory / "checkpoints/last.ckpt")["hyper_parameters"]["value_range"] == [0, 511]
+    assert len([line for line in caplog.messages if line.startswith("data.value_range: ")]) == 1

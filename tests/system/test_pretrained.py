@@ -32,6 +32,14 @@ class Thousand(ImageDataModule):
         return {split: Samples(samples.images, samples.labels, split) for split in ("train", "val", "test")}
 
 
+class Numbered(Thousand):
+    """The same with numbers for names, sorted as texts."""
+
+    @property
+    def class_names(self) -> list[str]:
+        return sorted(map(str, range(1000)))
+
+
 @pytest.fixture(autouse=True)
 def weights(tmp_path, monkeypatch) -> dict[str, torch.Tensor]:
     """What torchvision would download lies in its cache."""
@@ -58,6 +66,22 @@ def test_a_network_whose_classes_fit_is_measured_without_a_checkpoint(run, weigh
     loss = torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(samples.labels))
     assert found["test/loss"] == pytest.approx(loss.item(), rel=1e-4)
     assert found["test/nll"] == pytest.approx(loss.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("data", "hinted"), [("Thousand", False), ("Numbered", True)])
+def test_classes_that_are_numbers_sorted_as_texts_are_told_beside_pretrained_ones(run, tmp_path, caplog, data, hinted):
+    caplog.set_level("INFO")
+    options = (
+        "--data",
+        f"{__name__}.{data}",
+        "--trainer.default_root_dir",
+        tmp_path / "runs",
+        "--trainer.accelerator",
+        "cpu",
+    )
+    assert run("test", *MODEL, *options) == 0
+    hint = "the data are numbers sorted as texts, '109' before '11'; sort them by value with --data.class_order natural"
+    assert (hint in caplog.text) == hinted
 
 
 def test_a_network_of_other_classes_is_refused_where_it_has_not_been_trained(fails, images, tmp_path):

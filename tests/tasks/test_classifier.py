@@ -155,6 +155,24 @@ def test_a_checkpoint_with_balanced_weights_is_evaluated_like_any_other(run, une
     assert run(verb, "--ckpt_path", tmp_path / "runs/r/version_0", *more) == 0
 
 
+def test_class_weights_by_name_are_those_of_the_labels_and_others_are_one():
+    names = ["10", "hot dog", "3"]
+    task = Classifier(names, 8, backbone_options={"width": 4}, class_weights={"3": 0.5, "10": 2.0})
+    assert task.loss_weights.tolist() == [2.0, 1.0, 0.5]
+
+
+def test_class_weights_by_name_are_given_on_the_command_line_and_come_back(run, unequal, fit_options, tmp_path):
+    options = fit_options(
+        unequal, tmp_path / "runs", "--model.class_weights", "{c: 3, a: 0.5}", "--trainer.max_epochs", 1
+    )
+    assert run(*options) == 0
+    directory = tmp_path / "runs/r/version_0"
+    assert Classifier.load_from_checkpoint(directory / "checkpoints/best.ckpt").loss_weights.tolist() == [0.5, 1, 3]
+    assert run("test", "--ckpt_path", directory) == 0
+    assert run("fit", "--ckpt_path", directory, "--trainer.max_epochs", 2) == 0
+    assert Classifier.load_from_checkpoint(directory / "checkpoints/last.ckpt").loss_weights.tolist() == [0.5, 1, 3]
+
+
 def given_as(weights: list[float] | str | None) -> str:
     return weights if isinstance(weights, str) else json.dumps(weights)
 
@@ -300,6 +318,9 @@ def test_grey_arrays_and_no_images(tmp_path):
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"label_smoothing": -0.1}, "label_smoothing"),
         ({"class_weights": [1.0, 2.0]}, "class_weights"),
+        ({"class_weights": {"dgo": 2.0}}, r"^model\.class_weights: there is no class 'dgo'"),
+        ({"class_weights": [1.0, -1.0, 1.0, 1.0]}, r"^model\.class_weights: must be at least 0, finite, and not all 0"),
+        ({"class_weights": [0.0] * 4}, "not all 0"),
         ({"std": [1.0, 0.0, 1.0]}, "std"),
         ({"mean": [0.5]}, "mean"),
         ({"backbone": "small_resnett"}, "small_resnet"),

@@ -72,7 +72,7 @@ def check_inputs(subject: Subject, folder: Path) -> None:
         raise ConfigError("--images: explanations are made of classifiers; leave it out")
     _ = subject.groups
     for image in subject.images:
-        open_rgb(image)
+        open_rgb(image, value_range=subject.task.value_range)
     _make(folder)
 
 

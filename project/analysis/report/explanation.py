@@ -84,7 +84,9 @@ def _suggested(subject: Subject) -> tuple[list[str], Tensor, Tensor, str]:
 
 def _chosen(subject: Subject) -> tuple[list[str], Tensor, Tensor, str]:
     task = subject.task
-    squares = np.stack([load_square(path, task.image_size, task.center_crop) for path in subject.images])
+    squares = np.stack(
+        [load_square(path, task.image_size, task.center_crop, task.value_range) for path in subject.images]
+    )
     images = torch.from_numpy(squares).permute(0, 3, 1, 2).to(task.device)
     names = [str(path) for path in subject.images]
     return names, images, torch.full((len(names),), -1), "The images that were asked for; their labels are not known."

@@ -12,10 +12,8 @@ from project.data.captions.base import CaptionDataModule
 from project.data.captions.samples import CaptionedSamples
 from project.data.paths import inside
 from project.data.samples import Split, stratified_split
-from project.data.table import delimiter_of, read_table
-from project.errors import ConfigError, DataError, did_you_mean
-
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+from project.data.table import SPLITS, delimiter_of, read_table, split_named
+from project.errors import ConfigError, DataError
 
 
 class CaptionTable(CaptionDataModule):
@@ -50,7 +48,7 @@ class CaptionTable(CaptionDataModule):
             path = inside(self.images, row["path"], f"{where}: path")
             captions.setdefault(path, []).append(row["caption"])
             if "split" in row:
-                split = _split(row["split"], where)
+                split = split_named(row["split"], where)
                 first, there = splits.setdefault(path, (split, where))
                 if first != split:
                     raise DataError(f"{where}: {row['path']} is in {split} here and in {first} in "
@@ -68,12 +66,5 @@ class CaptionTable(CaptionDataModule):
         if "train" not in column:
             raise DataError(f"data.table: {self.table}: no row is of the split 'train'; without one there is no "
                             "training")  # fmt: skip
-        members = {split: np.flatnonzero(np.array(column) == split) for split in _SPLITS if split in column}
+        members = {split: np.flatnonzero(np.array(column) == split) for split in SPLITS if split in column}
         return {split: everything.take(indices, split) for split, indices in members.items()}
-
-
-def _split(name: str, where: str) -> Split:
-    for split in _SPLITS:
-        if name.strip().lower() == split:
-            return split
-    raise DataError(f"{where}: split: there is no split '{name}'; {did_you_mean(name, _SPLITS)}")
