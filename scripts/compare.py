@@ -99,10 +99,14 @@ def _measure(options: list[str], root: str, name: str, metric: str) -> float:
         metrics = read_json(file)
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: cannot be read ({error}); remove it, and the run is tested again") from None
-    if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+    if not isinstance(metrics, dict) or not all(
+        value is None or isinstance(value, (int, float)) for value in metrics.values()
+    ):
         raise RunError(f"{file}: holds other things than metrics; remove it, and the run is tested again")
     if metric not in metrics:
         raise ConfigError(f"--metric: there is no '{metric}'; {did_you_mean(metric, metrics)}")
+    if metrics[metric] is None:
+        raise ConfigError(f"--metric: {metric} is no number in {file}; compare another one")
     return metrics[metric]
 
 

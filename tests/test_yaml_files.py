@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 
+import numpy as np
 import pytest
 import yaml
 
-from project.yaml_files import MAX_DEPTH, MAX_NODES, load_json, load_yaml, read_json, read_yaml
+from project.yaml_files import MAX_DEPTH, MAX_NODES, dump_json, load_json, load_yaml, read_json, read_yaml
 
 
 def doubling(first: str, line: str, levels: int) -> str:
@@ -106,3 +108,19 @@ def test_read_files_are_utf8(tmp_path):
             read(path)
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "absent")
+
+
+def test_json_that_is_written_has_null_for_what_is_no_number():
+    content = {
+        "a": [1.5, float("nan"), (float("inf"), {"b": -float("inf")})],
+        "c": "NaN",
+        "d": None,
+        "e": np.float64("nan"),
+    }
+    text = dump_json(content, indent=1)
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": [1.5, None, [None, {"b": None}]],
+        "c": "NaN",
+        "d": None,
+        "e": None,
+    }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from project.runs.directory import RunDirectory
 from project.text import csv_table
+from project.yaml_files import dump_json
 
 
 class WriteResults(Callback):
@@ -50,7 +50,7 @@ class WriteResults(Callback):
         if not trainer.is_global_zero:
             return
         assert self.run is not None, "`RunRecord` sets it"
-        self.run.write_text(f"{verb}_metrics.json", json.dumps(pl_module.results, indent=2) + "\n")
+        self.run.write_text(f"{verb}_metrics.json", dump_json(pl_module.results, indent=2) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             names = pl_module.class_names

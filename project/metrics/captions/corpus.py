@@ -22,7 +22,7 @@ _FIELD, _RECORD = b"\xfe", b"\xff"  # no bytes of UTF-8
 
 
 class Corpus(NamedTuple):
-    """What is scored: for each of N images one predicted caption and its references, as tokens joined by a space."""
+    """For each of N images one predicted caption and its references; what is scored are tokens joined by a space."""
 
     ids: list[Hashable]
     predictions: list[str]
@@ -89,9 +89,16 @@ class CaptionMetric(Metric):
             self.records.append(torch.frombuffer(data, dtype=torch.uint8).to(self.device))
 
     def corpus(self) -> Corpus:
-        """All captions so far, of this process or, inside `sync_context`, of all."""
-        records = dim_zero_cat(self.records).cpu().numpy().tobytes()
-        return _corpus(records, self.tokenize, self.whole_text)
+        """All captions so far, tokenised, of this process or, inside `sync_context`, of all."""
+        return _corpus(self._bytes(), self.tokenize, self.whole_text)
+
+    def captions(self) -> Corpus:
+        """All captions so far as they were given, of all processes; every process must call it."""
+        with self.sync_context(should_sync=self._to_sync, should_unsync=True):
+            return _captions(self._bytes())
+
+    def _bytes(self) -> bytes:
+        return dim_zero_cat(self.records).cpu().numpy().tobytes()
 
 
 def _record(key: Hashable, prediction: str, references: Sequence[str]) -> bytes:
@@ -105,6 +112,16 @@ def _record(key: Hashable, prediction: str, references: Sequence[str]) -> bytes:
 
 @functools.lru_cache(maxsize=2)  # the metrics of a collection ask one after the other
 def _corpus(records: bytes, tokenize: Callable[[str], list[str]], whole_text: bool) -> Corpus:
+    ids, predictions, references = _captions(records)
+    tokens = iter(_tokenized([text for texts in references for text in texts], tokenize, whole_text))
+    return Corpus(
+        ids,
+        _tokenized(predictions, tokenize, whole_text),
+        [[next(tokens) for _ in texts] for texts in references],
+    )
+
+
+def _captions(records: bytes) -> Corpus:
     images: dict[Any, list[str]] = {}
     ordered = True
     for place, record in enumerate(records.split(_RECORD)[:-1]):
@@ -113,12 +130,10 @@ def _corpus(records: bytes, tokenize: Callable[[str], list[str]], whole_text: bo
         images.setdefault((0, json.loads(key)) if key else (1, place), texts)
     if ordered:  # the same whichever process saw what
         images = dict(sorted(images.items(), key=lambda image: (isinstance(image[0][1], str), image[0][1])))
-    predictions = _tokenized([texts[0] for texts in images.values()], tokenize, whole_text)
-    references = iter(_tokenized([text for texts in images.values() for text in texts[1:]], tokenize, whole_text))
     return Corpus(
         [key for _, key in images],
-        predictions,
-        [[next(references) for _ in texts[1:]] for texts in images.values()],
+        [texts[0] for texts in images.values()],
+        [texts[1:] for texts in images.values()],
     )
 
 
