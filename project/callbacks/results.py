@@ -12,7 +12,7 @@ from project.yaml_files import dump_json
 
 
 class WriteResults(Callback):
-    """Writes the metrics of `test` or `validate`, and the confusion matrix as a table, into a run directory.
+    """Writes the metrics of `test` or `validate`, and what the task has beside them, into a run directory.
 
     What `test` found is shown in the run's TensorBoard, too, so that its table of runs has it.
 
@@ -51,6 +51,8 @@ class WriteResults(Callback):
             return
         assert self.run is not None, "`RunRecord` sets it"
         self.run.write_text(f"{verb}_metrics.json", dump_json(pl_module.results, indent=2) + "\n")
+        for name, content in pl_module.result_files.items():
+            self.run.write_text(f"{verb}_{name}.json", dump_json(content) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             names = pl_module.class_names

@@ -94,7 +94,7 @@ def _read(split: Split, prefix: str, annotations: str, images: str) -> Captioned
             raise DataError(f"{entry.where}: {name} has no captions; every image needs one or more")
     check_distinct(paths, [entry.place("file_name") for entry in entries])
     check_files(paths, f"data.{prefix}images")
-    return CaptionedSamples.of(paths, captions, split, root=folder)
+    return CaptionedSamples.of(paths, captions, split, root=folder, ids=list(places))
 
 
 def _path(folder: Path, entry: Entry) -> Path:
