@@ -13,7 +13,7 @@ help:
 	@echo "make notebooks  trains what the notebooks show, once, and runs them (six minutes, then one)"
 	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
 	@echo "make test-faults  kills, full disks, damaged files: what docs/reliability.md promises (a quarter of an hour)"
-	@echo "make fuzz    damaged files, hostile checkpoints, and properties on random examples, twice SECONDS=300 and ten minutes"
+	@echo "make fuzz    damaged files, hostile checkpoints, files of captions (with Java), and properties on random examples, twice SECONDS=300 and ten minutes"
 	@echo "make docs    the pages and the reference, docs/_build/index.html (two minutes)"
 	@echo "make coverage  what of project/ the fast tests do not run"
 	@echo "make mutants  small mistakes in decoding, losses and metrics, which the tests are to notice (half an hour)"
@@ -59,6 +59,7 @@ SEED ?= 0
 fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python scripts/fuzz_checkpoints.py --seconds $(SECONDS) --seed $(SEED)
+	if command -v java; then $(BIN)/python scripts/golden_captions.py fuzz --seed $(SEED); fi
 	$(BIN)/python -m pytest -q --timeout 3600 --hypothesis-profile many -m hypothesis
 
 docs: setup

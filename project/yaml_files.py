@@ -10,6 +10,7 @@ recursive function survives. Both are a `ValueError` here, as is whatever else i
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,19 @@ def load_json(text: str | bytes, parse_int: Callable[[str], Any] | None = None) 
         if not level:
             return content
     raise ValueError(_TOO_DEEP)
+
+
+def dump_json(content: Any, indent: int | None = None) -> str:
+    """JSON of plain types; NaN and Infinity, which JSON lacks, become null."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, (list, tuple)) else content
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -36,6 +36,7 @@ from benchmarks.timing import Row
 
 from project.files import write_text
 from project.runs.provenance import collect_provenance
+from project.yaml_files import dump_json
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "start": commands.measure_start,
@@ -90,7 +91,7 @@ def main() -> None:
         results = json.loads(arguments.output.read_text("utf-8")) if arguments.output.exists() else {}
         results[part] = {"what": (PARTS[part].__doc__ or "").splitlines()[0], "rows": rows, "where": where}
         print(_table(rows), flush=True)
-        write_text(arguments.output, json.dumps(results, indent=2) + "\n")
+        write_text(arguments.output, dump_json(results, indent=2) + "\n")
         write_text(arguments.output.with_suffix(".md"), _report(results))
 
 

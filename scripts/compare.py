@@ -103,10 +103,12 @@ def _measure(options: list[str], root: str, name: str, metric: str) -> float:
     metrics = (
         {name: value for name, value in metrics.items() if name not in FACTS} if isinstance(metrics, dict) else None
     )
-    if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+    if metrics is None or not all(value is None or isinstance(value, (int, float)) for value in metrics.values()):
         raise RunError(f"{file}: holds other things than metrics; remove it, and the run is tested again")
     if metric not in metrics:
         raise ConfigError(f"--metric: there is no '{metric}'; {did_you_mean(metric, metrics)}")
+    if metrics[metric] is None:
+        raise ConfigError(f"--metric: {metric} is no number in {file}; compare another one")
     return metrics[metric]
 
 

@@ -35,6 +35,7 @@ from mutation.mistakes import Mutant, mutants
 
 from project.errors import ConfigError, DataError, one_line_for_mistakes
 from project.files import write_text
+from project.yaml_files import dump_json
 
 _TREE = ("project", "tests", "scripts", "configs", "pyproject.toml")
 _FOR_TESTS = ("torch", "torchmetrics.classification", "hypothesis", "scipy.stats", "sklearn.metrics", "jsonargparse")
@@ -157,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
             for done in as_completed(waiting):
                 print(line(done.result()), flush=True)
         outcomes = [done.result() for done in waiting]
-        write_text(options.output, json.dumps([asdict(mutant) for mutant in outcomes], indent=1))
+        write_text(options.output, dump_json([asdict(mutant) for mutant in outcomes], indent=1))
         print(table(outcomes))
 
 

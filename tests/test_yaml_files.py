@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import assume, given
@@ -15,6 +16,7 @@ from jsonargparse import get_loader
 from project.yaml_files import (
     MAX_DEPTH,
     MAX_NODES,
+    dump_json,
     dump_yaml,
     load_json,
     load_option,
@@ -169,4 +171,20 @@ def test_load_option_takes_keys_as_texts():
         "no": 3,
         "1.0": {"2": 4},
         "~": 5,
+    }
+
+
+def test_json_that_is_written_has_null_for_what_is_no_number():
+    content = {
+        "a": [1.5, float("nan"), (float("inf"), {"b": -float("inf")})],
+        "c": "NaN",
+        "d": None,
+        "e": np.float64("nan"),
+    }
+    text = dump_json(content, indent=1)
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": [1.5, None, [None, {"b": None}]],
+        "c": "NaN",
+        "d": None,
+        "e": None,
     }

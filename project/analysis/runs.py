@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -229,8 +230,8 @@ class _Run:
             for metric, value in (self._read(file, _numbers, dict, needed=False) or {}).items():
                 if metric in FACTS:
                     continue
-                if isinstance(value, float):
-                    yield *self.keys.values(), metric, value
+                if value is None or isinstance(value, float):  # null is no number, such as that of a class without images
+                    yield *self.keys.values(), metric, math.nan if value is None else value
                 else:
                     self._report(f"{file}: {metric} is no number")
 

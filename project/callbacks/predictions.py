@@ -20,6 +20,7 @@ from project.errors import RunError
 from project.files import atomic_write, remove_abandoned
 from project.runs.directory import RunDirectory
 from project.runs.undeclared import data_of
+from project.yaml_files import dump_json
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -129,7 +130,7 @@ def _rows(shares: list[Path]) -> Iterator[dict[str, Any]]:
 def _public(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
     """Lines of JSON, without what is for the gallery alone."""
     for row in rows:
-        yield json.dumps({name: value for name, value in row.items() if not name.startswith("_")}) + "\n"
+        yield dump_json({name: value for name, value in row.items() if not name.startswith("_")}) + "\n"
 
 
 def _write_lines(path: Path, lines: Iterator[str]) -> None:

@@ -11,10 +11,11 @@ from project.runs.directory import RunDirectory
 from project.runs.results import metrics_text, replace_results, results_path
 from project.runs.trackers import MLflow, Tracker, WandB
 from project.text import csv_table, print_lines
+from project.yaml_files import dump_json
 
 
 class WriteResults(Callback):
-    """Writes the metrics of `test` or `validate`, and the confusion matrix as a table, into a run directory.
+    """Writes the metrics of `test` or `validate`, and what the task has beside them, into a run directory.
 
     The results of each checkpoint have files of their own, see `results_path`. What `test` found is shown in the run's
     TensorBoard, too, so that its table of runs has it, and in the trackers.
@@ -69,6 +70,9 @@ class WriteResults(Callback):
         assert self.run is not None, "`RunRecord` sets it"
         text = metrics_text(pl_module.results, self.checkpoint, str(trainer.precision))
         replace_results(self.run, results_path(self.run, verb, "metrics.json", self.checkpoint), text)
+        for name, content in pl_module.result_files.items():
+            path = results_path(self.run, verb, f"{name}.json", self.checkpoint)
+            replace_results(self.run, path, dump_json(content) + "\n")
         outcome = getattr(pl_module, "outcome", None)
         if outcome is not None and outcome.confusion is not None:
             names = pl_module.class_names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -132,7 +133,11 @@ def _snippet(about: dict[str, Any], names: list[str], format_name: str) -> str:
 
 def _factors(evidence: Evidence) -> str:
     for _, metrics, _ in evidence.measured.values():
-        classes = {name.rpartition("/")[2]: value for name, value in metrics.items() if "/class_accuracy/" in name}
+        classes = {
+            name.rpartition("/")[2]: value
+            for name, value in metrics.items()
+            if "/class_accuracy/" in name and math.isfinite(value)
+        }
         if classes:
             worst = sorted(classes, key=lambda name: (classes[name], name))[:_WORST]
             return (

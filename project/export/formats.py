@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from project.errors import ConfigError
 from project.export.caption import Run, open_onnx, open_pt2
 from project.export.programs import Program
+from project.yaml_files import dump_json
 
 NEEDS = {
     "onnx": ("onnx>=1.19", "onnxruntime>=1.22", "onnxscript>=0.5"),
@@ -64,7 +64,7 @@ def to_onnx(program: Program, about: dict[str, Any]) -> bytes:
             verbose=False,
         )
         assert found is not None, "it is None where a file is written at once"
-        found.model.metadata_props["about"] = json.dumps(about)
+        found.model.metadata_props["about"] = dump_json(about)
         content = found.model_proto
         onnx.checker.check_model(content, full_check=True)
         return content.SerializeToString()
@@ -78,7 +78,7 @@ def to_pt2(program: Program, about: dict[str, Any]) -> bytes:
     """
     file = io.BytesIO()
     with _exporting("pt2"):
-        torch.export.save(_traced(program), file, extra_files={"about.json": json.dumps(about)})
+        torch.export.save(_traced(program), file, extra_files={"about.json": dump_json(about)})
     return file.getvalue()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from project.errors import CheckpointError
 from project.export.subject import TASKS, Subject, rebuild
 from project.tasks import Task
-from project.yaml_files import load_json
+from project.yaml_files import dump_json, load_json
 
 
 def to_safetensors(subject: Subject, about: dict[str, Any]) -> bytes:
@@ -19,7 +19,7 @@ def to_safetensors(subject: Subject, about: dict[str, Any]) -> bytes:
     facts = json.dumps(subject.checkpoint["hyper_parameters"])
     # copies: tied weights lie in the file twice, and all of them in the order of their axes
     weights = {name: value.clone().contiguous() for name, value in subject.task.state_dict().items()}
-    return save(weights, {"task": about["task"], "hyper_parameters": facts, "about": json.dumps(about)})
+    return save(weights, {"task": about["task"], "hyper_parameters": facts, "about": dump_json(about)})
 
 
 def load_safetensors(path: str | Path) -> Task:

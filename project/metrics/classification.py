@@ -15,6 +15,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
     MulticlassPrecision,
     MulticlassRecall,
+    MulticlassStatScores,
 )
 
 from project.metrics.calibration import Bins, BrierScore, CalibrationError, NegativeLogLikelihood, TemperatureSearch
@@ -27,7 +28,8 @@ def classification_metrics(num_classes: int) -> MetricCollection:
     """Accuracy (of all samples, not the mean of classes), top-5 where K > 5, and macro precision, recall and F1.
 
     Updated with logits (B, K) float and labels (B,) int64. Classes that are in neither the labels nor the
-    predictions are left out of the macro means, as torchmetrics does; scikit-learn counts them as zero.
+    predictions are left out of the macro means, as torchmetrics does; scikit-learn counts them as zero. A class that is
+    predicted and has no samples counts as zero, as in both.
     """
     # without validation of the inputs, which would wait for the device at every batch
     options: dict[str, Any] = {"num_classes": num_classes, "validate_args": False}
@@ -42,9 +44,20 @@ def classification_metrics(num_classes: int) -> MetricCollection:
     return MetricCollection(metrics)  # which finds by itself that precision, recall and F1 share their counts
 
 
-def per_class_accuracy(num_classes: int) -> MulticlassAccuracy:
-    """The share of each class's samples that are classified right, (K,); 0 for a class without samples."""
-    return MulticlassAccuracy(num_classes, average=None, validate_args=False)
+class ClassAccuracy(MulticlassStatScores):
+    """Accuracy per class, (K,) float32: the fraction of its samples that are classified right, NaN of none.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average=None, validate_args=False)
+
+    def compute(self) -> Tensor:
+        """See the class."""
+        right, *_, samples = super().compute().unbind(-1)
+        return right / samples
 
 
 class Outcome(NamedTuple):
@@ -53,7 +66,7 @@ class Outcome(NamedTuple):
     confusion: Tensor | None
     """(K, K) int64, samples by true class and prediction; None above 1,000 classes."""
     class_accuracy: Tensor
-    """(K,) float32 in 0..1."""
+    """(K,) float32 in 0..1; NaN for a class without samples."""
     reliability: Bins
 
 
@@ -68,7 +81,7 @@ class SplitScores(nn.Module):
         super().__init__()
         self.loss = WeightedMean()
         self.scores = classification_metrics(num_classes)
-        self.classes = per_class_accuracy(num_classes)
+        self.classes = ClassAccuracy(num_classes)
         self.temperature = TemperatureSearch()
         # as the network says it, and as its temperature corrects it
         self.ece_uncalibrated = CalibrationError()

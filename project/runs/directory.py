@@ -23,7 +23,7 @@ from project.runs.locks import PATIENCE, Lock
 from project.runs.precision import fastest_precision
 from project.runs.records import MEBIBYTE, DamagedFileError, free_path, read_record, set_aside, take_record
 from project.text import print_lines
-from project.yaml_files import load_json, load_yaml
+from project.yaml_files import dump_json, load_json, load_yaml
 
 CONFIG = "config.yaml"
 _STATUS = "status.json"
@@ -237,7 +237,7 @@ class RunDirectory:
     def write_status(self, status: str) -> None:
         """Notes what `status` says."""
         take_record(self.path / _STATUS, _parse_status)
-        self.write_text(_STATUS, json.dumps({"status": status}) + "\n")
+        self.write_text(_STATUS, dump_json({"status": status}) + "\n")
 
 
 def _check_utf8(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -18,7 +17,7 @@ import torch
 from project.redaction import hide_in_arguments
 from project.runs.directory import RunDirectory
 from project.runs.records import take_record
-from project.yaml_files import load_json
+from project.yaml_files import dump_json, load_json
 
 _PROVENANCE = "provenance.json"
 
@@ -56,7 +55,7 @@ def collect_provenance(
 def append_provenance(run: RunDirectory, entry: dict[str, Any]) -> None:
     """Adds one start to the run's `provenance.json`, a list with one entry for each start and resume."""
     entries = take_record(run.path / _PROVENANCE, _parse_provenance) or []
-    run.write_text(_PROVENANCE, json.dumps([*entries, entry], indent=2) + "\n")
+    run.write_text(_PROVENANCE, dump_json([*entries, entry], indent=2) + "\n")
 
 
 def _parse_provenance(text: str) -> list[dict[str, Any]]:

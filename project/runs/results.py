@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from project.files import write_text
 from project.runs.directory import RunDirectory
 from project.runs.records import free_path, take_record
 from project.text import print_lines
+from project.yaml_files import dump_json
 
 FACTS = ("checkpoint", "precision")
 """Keys of a file of metrics that are no metrics."""
@@ -46,4 +46,4 @@ def replace_results(run: RunDirectory, path: Path, text: str) -> None:
 def metrics_text(metrics: dict[str, Any], checkpoint: str | Path | None, precision: str) -> str:
     """Metrics as JSON, after what they were measured on and in which precision."""
     facts = {"checkpoint": Path(checkpoint).name if checkpoint else None, "precision": precision}
-    return json.dumps(facts | metrics, indent=2) + "\n"
+    return dump_json(facts | metrics, indent=2) + "\n"

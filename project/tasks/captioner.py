@@ -35,6 +35,7 @@ from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
 from project.tasks.caption_answers import answers_of
 from project.tasks.caption_features import use_features
+from project.tasks.caption_results import caption_files
 from project.tasks.caption_search import CaptionSearch, Decoding, cut_best, in_direction
 from project.tasks.fine_tuned import FineTunedTask
 from project.tasks.fine_tuning import FineTuner, FineTuning
@@ -380,6 +381,8 @@ class Captioner(FineTunedTask):
         if stage == "test":
             values |= {f"greedy_{name}": value for name, value in self.scores["greedy"].compute().items()}
         self.record({f"{stage}/{name}": value for name, value in values.items()})
+        if self.trainer.state.fn != "fit":
+            self.result_files = caption_files(self.scores[stage].captions(), data_of(self.trainer), stage)
         measures: tuple[Any, ...] = (*self.means.values(), *self.scores.values())
         for measure in measures:
             measure.reset()

@@ -46,6 +46,8 @@ class OptimizedModule(LightningModule):
         self._lr: float | None = None
         self._dimensions: dict[str, int] = {}
         self.results: dict[str, float] = {}
+        self.result_files: dict[str, Any] = {}
+        """What `test` and `validate` write beside the metrics: contents of JSON files by the ends of their names."""
         """The latest value of each metric recorded, in full precision."""
 
     def configure_optimizers(self) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+
+LINE_SEPARATOR = re.compile("[\r\v\f\u2028\u2029]")  # which the reference takes for line breaks
 
 
 def _words(text: str) -> list[str]:
@@ -185,6 +188,17 @@ _PHRASES = [
     "5 - 6",
     "B . The",
 ]
+# at the end of a caption and at the beginning of the next one
+_ENDS = [
+    *["C.", "B.", "a.", "x.", "no.", "No.", "nos.", "Fig.", "pp.", "art.", "Co.", "Inc.", "etc.", "U.S.", "dr.", "p.m.", "cannotB.", "-C.", "(D.", "'E.", "é.", "1.", "Mr.", "'90", "'em"],
+    *[":)", ":-(", "^_^", "1.zip", "cat.jpg", "foo.com", "a@b", "n't", "'s", "'", ".", "..", "-", ",", "5", "$5", "1/2", "&amp;", "&lt;", "http://a.b", "<a", "<b>", "<!x", "</b"],
+    "the letter C. ", "vitamin B.\u00a0", "x.[^x=a", "^.[^X= b", "C.\t", "a. .", "<a b = ", "<a b='", "C.\x85", "D. -", "E.\u2003 ",
+]  # fmt: skip
+_STARTS = [
+    *["A", "The", "the", "In", "It", "However", "Mr.", "mr.", "THE", "What", "An", "at", "After", "<b>", "<br/>", "</a>", "<!x>", ">", "<>]", "c='d'>", ".", "..", ",", "5", "12", "ltd", "Ltd", "x"],
+    *["5th", "1/2", "'90s", "'s", "n't", "-", "--", "'", ")", "(", '"', ":)", "a@b", ".com", "é", "<b"],
+    "  The", "\u00a0A", "<b> x", "<b>x", "", " ", "<>] <>]", "٣", "\tIt", "A\u00a0", "<>]x",
+]  # fmt: skip
 _LIGHT = [
     *_ODDITIES,
     *(word for words in (_CLITICS, _ABBREVIATIONS, _NUMERIC, _WORD_FORMS) for word in words.split(" ")),
@@ -225,6 +239,16 @@ def hostile_caption(generator: random.Random, level: str) -> str:
         piece = generator.choice(_PIECES) if level == "medium" else _wild_character(generator)
         text = text[:place] + piece + text[place + generator.choice([0, 0, 1]) :]
     return text
+
+
+def caption_file(generator: random.Random, level: str) -> list[str]:
+    """Captions one to many of which end or begin with what the tokens of their neighbours may depend on."""
+    captions = []
+    for _ in range(generator.choice([1, 2, 2, 3, 5, 40])):
+        parts = [generator.choice(_STARTS), hostile_caption(generator, level), generator.choice(_ENDS)]
+        kept = generator.choice([(0, 1), (1, 2), (0, 1, 2), (0, 2), (0,), (2,), ()])
+        captions.append(LINE_SEPARATOR.sub(" ", " ".join(parts[place] for place in kept)))
+    return captions
 
 
 def _wild_character(generator: random.Random) -> str:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from captions.made_up import adversarial_captions, ordinary_caption
+from captions.made_up import LINE_SEPARATOR, adversarial_captions, caption_file, ordinary_caption
 
 EDGES: list[tuple[str, list[str]]] = [
     ("", ["A dog runs."]),
@@ -27,13 +27,13 @@ EDGES: list[tuple[str, list[str]]] = [
 
 
 def scored_corpora(
-    generator: random.Random, tokenize: Callable[[list[str]], list[list[str] | None]]
+    generator: random.Random, tokenize: Callable[[list[list[str]]], list[list[list[str]]]]
 ) -> dict[str, dict[str, Any]]:
     """Corpora by name: ids, predictions and references, with coco-caption's scores of the whole and of each image.
 
     Args:
         generator: of the made-up captions.
-        tokenize: coco-caption's tokeniser.
+        tokenize: coco-caption's tokeniser of files of captions.
     """
     references = [[ordinary_caption(generator) for _ in range(generator.randint(1, 5))] for _ in range(60)]
     odd = adversarial_captions(generator)
@@ -42,6 +42,11 @@ def scored_corpora(
         "ordinary": [(_changed(generator.choice(texts), generator), texts) for texts in references],
         "adversarial": [(_changed(generator.choice(texts), generator), texts) for texts in strange],
         "edges": EDGES,
+        "neighbours": [
+            (texts[0], texts)
+            for texts in (caption_file(generator, "light") for _ in range(200))
+            if len(texts) in (2, 3, 5)
+        ],
         "one image": [("A man rides a bicycle.", ["A man is riding a bicycle.", "a man on a bicycle"])],
     }
     return {name: _scored(images, tokenize) for name, images in corpora.items()}
@@ -54,19 +59,21 @@ def _changed(caption: str, generator: random.Random) -> str:
 
 
 def _scored(
-    images: list[tuple[str, list[str]]], tokenize: Callable[[list[str]], list[list[str] | None]]
+    images: list[tuple[str, list[str]]], tokenize: Callable[[list[list[str]]], list[list[list[str]]]]
 ) -> dict[str, Any]:
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    texts = [text for prediction, references in images for text in (prediction, *references)]
-    tokens = dict(zip(texts, tokenize(texts), strict=True))
     # without captions that the reference takes for two
-    whole = [image for image in images if all(tokens[text] is not None for text in (image[0], *image[1]))]
-    joined = {text: " ".join(words or []) for text, words in tokens.items()}
-    gts = {key: [joined[text] for text in references] for key, (_, references) in enumerate(whole)}
-    res = {key: [joined[prediction]] for key, (prediction, _) in enumerate(whole)}
+    whole = [image for image in images if not any(map(LINE_SEPARATOR.search, (image[0], *image[1])))]
+    # references and results are one file each, as in coco-caption
+    result_tokens, reference_tokens = tokenize(
+        [[prediction for prediction, _ in whole], [text for _, references in whole for text in references]]
+    )
+    joined = iter([" ".join(words) for words in reference_tokens])
+    gts = {key: [next(joined) for _ in references] for key, (_, references) in enumerate(whole)}
+    res = {key: [" ".join(words)] for key, words in enumerate(result_tokens)}
     bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)
     rouge, rouges = Rouge().compute_score(gts, res)
     cider, ciders = Cider().compute_score(gts, res)

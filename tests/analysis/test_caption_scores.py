@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 
 import pytest
 
-from project.analysis.caption_scores import read_predictions, read_references, score_captions
+from project.analysis.caption_scores import (
+    References,
+    as_results,
+    notes,
+    read_predictions,
+    read_references,
+    score_captions,
+)
 from project.errors import ConfigError, DataError
 from project.metrics.captions import CaptionScores
 
@@ -57,9 +66,114 @@ def test_one_split_of_karpathys_is_read_and_the_training_captions(file):
 def test_scores_are_those_of_the_metrics(file):
     scores = score_captions(read_predictions(file(RESULTS)), read_references(file(COCO, "references.json")))
     expected = CaptionScores()
-    expected.update(["a dog runs", "a dog sleeps"], [COCO_CAPTIONS[42], COCO_CAPTIONS[7]], [42, 7])
+    expected.update(["a dog runs", "a dog sleeps"], [COCO_CAPTIONS[42], COCO_CAPTIONS[7]])
     assert scores == pytest.approx(expected.compute(), nan_ok=True)
     assert {"bleu_1", "bleu_4", "rouge_l", "cider_d", "distinct_1", "mean_length"} <= scores.keys()
+
+
+def test_captions_are_scored_in_the_order_of_the_references():
+    """A caption's last token depends on the next caption, as in coco-caption."""
+    captions = {9: ["The letter C."], 10: ["a dog"], 2: ["The cat", "No."]}
+    predictions = {2: "the cat", 9: "The letter C.", 10: "A dog"}  # 10 follows 9 whatever the order here
+    expected = CaptionScores()
+    expected.update(["the letter C", "A dog", "the cat"], [["The letter C."], ["a dog"], ["The cat", "No."]])
+    assert score_captions(predictions, References(captions)) == pytest.approx(
+        expected.compute() | {"exact_match": 1.0}, abs=1e-12
+    )
+
+
+@pytest.mark.skipif(not shutil.which("java"), reason="the reference is a Java program, which needs a Java runtime")
+def test_scores_of_whole_files_are_coco_captions_own(file):
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    ends = ["the letter C.", "A dog B.", "no.", "5 dogs", "<b> x", "In the U.S.", "x.[^x= y", "a <>] b", "", "The cat."]
+    draw = random.Random(0)
+    ids = draw.sample(range(1000), 80)
+    references = [{"image_id": draw.choice(ids), "id": n, "caption": draw.choice(ends)} for n in range(300)]
+    references += [{"image_id": image, "id": 300 + image, "caption": draw.choice(ends)} for image in ids]
+    results = [{"image_id": image, "caption": draw.choice(ends)} for image in draw.sample(ids, 80)]
+    content = {"images": [{"id": image} for image in ids], "annotations": references}
+    scores = score_captions(read_predictions(file(results)), read_references(file(content, "references.json")))
+
+    # as COCOEvalCap.evaluate does with these files
+    gts, res = (
+        {image: [each for each in part if each["image_id"] == image] for image in ids} for part in (references, results)
+    )
+    gts, res = PTBTokenizer().tokenize(gts), PTBTokenizer().tokenize(res)
+    expected = dict(zip([f"bleu_{n}" for n in range(1, 5)], Bleu(4).compute_score(gts, res, verbose=0)[0], strict=True))
+    expected |= {"rouge_l": Rouge().compute_score(gts, res)[0], "cider_d": Cider().compute_score(gts, res)[0]}
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, rel=0, abs=1e-9)
+
+
+PREDICTED = [
+    {"path": "/photos/b.jpg", "caption": "a cat sleeps", "words": []},
+    {"path": "a.jpg", "caption": "a dog runs"},
+    {"path": "broken.jpg", "error": "cannot be read"},
+]
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_predictions_of_predict_are_found_by_their_files_names(file):
+    references = read_references(file(COCO, "references.json"))
+    predictions = read_predictions(file(lines(PREDICTED), "predictions.jsonl"), references)
+    assert predictions == {7: "a cat sleeps", 42: "a dog runs"}
+    assert as_results(predictions) == [
+        {"image_id": 7, "caption": "a cat sleeps"},
+        {"image_id": 42, "caption": "a dog runs"},
+    ]
+    assert read_predictions(file(as_results(predictions), "results.json")) == predictions
+
+
+def test_the_same_name_in_two_directories_is_told_by_the_directory(file):
+    images = [
+        {"split": "test", "imgid": n, "filepath": name, "filename": "a.jpg", "sentences": [{"raw": "x"}]}
+        for n, name in enumerate(["one", "two"])
+    ]
+    references = read_references(file({"images": images}))
+    rows = [{"path": "data/two/a.jpg", "caption": "b"}, {"path": "one/a.jpg", "caption": "c"}]
+    assert read_predictions(file(lines(rows), "p.jsonl"), references) == {1: "b", 0: "c"}
+    with pytest.raises(DataError, match=r"line 1: path: a\.jpg: may be several files of the references"):
+        read_predictions(file(lines([{"path": "a.jpg", "caption": "b"}]), "p.jsonl"), references)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"caption": "a"}], r"line 1: path: missing; every prediction needs the path"),
+        ([{"path": "a.jpg", "label": "cat"}], r"line 1: caption: missing; .*; a classifier's has none"),
+        ([{"path": "c.jpg", "caption": "a"}], r"line 1: path: c\.jpg: is no file of the references; did you mean"),
+        ([PREDICTED[1]] * 2, r"line 2: image 42 was predicted before"),
+        ([[1]], r"line 1: must be an object; it is a list"),
+    ],
+)
+def test_one_line_for_predictions_of_another_form(file, rows, message):
+    with pytest.raises(DataError, match=message):
+        read_predictions(file(lines(rows), "predictions.jsonl"), read_references(file(COCO)))
+    with pytest.raises(DataError, match=r"line 2: not valid JSON"):
+        read_predictions(file(lines([PREDICTED[1]]) + "{", "predictions.jsonl"), read_references(file(COCO)))
+
+
+def test_ids_of_another_type_are_named(file):
+    message = r"first '42'; there it is a whole number, 42, and here text; give both files ids of one kind"
+    with pytest.raises(DataError, match=message):
+        score_captions({"42": "a dog", "7": "a cat"}, read_references(file(COCO)))
+    content = {"images": [{"id": "1"}], "annotations": [{"image_id": 1, "caption": "x"}]}
+    with pytest.raises(DataError, match=r"no image 1; there it is text, '1', and here a whole number"):
+        read_references(file(content))
+
+
+def test_notes_name_one_image_and_line_separators():
+    references = References({1: ["a dog\r", "a\u2028b"], 2: ["c\vd"]})
+    one, broken = notes({1: "a dog"}, references)
+    assert one.startswith("cider_d is 0 because one image alone was scored")
+    assert broken.startswith("1 captions contain a line separator")
+    assert notes({1: "a", 2: "b"}, References({1: ["a\n"], 2: ["b\r"]})) == []
 
 
 def test_novel_captions_are_told_from_a_karpathy_files_own_training_split(file):

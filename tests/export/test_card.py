@@ -47,7 +47,7 @@ def test_all_that_is_known_is_told(classifier):
             "git": {"commit": "abc123"},
             "data": {split: {"samples": 1234, "fingerprint": split[::-1]} for split in ("train", "val", "test")},
         },
-        {"test": ("python -m project test", {"test/accuracy": 0.75, "test/class_accuracy/bee": 0.25, "test/class_accuracy/ant": 1.0}, "bf16-mixed")},
+        {"test": ("python -m project test", {"test/accuracy": 0.75, "test/class_accuracy/bee": 0.25, "test/class_accuracy/ant": 1.0, "test/class_accuracy/cow": float("nan")}, "bf16-mixed")},
         {"epochs": 3},
         "Insects",
     )  # fmt: skip

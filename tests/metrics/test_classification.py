@@ -9,7 +9,7 @@ from sklearn import metrics as reference
 
 from project.metrics import classification_metrics
 from project.metrics.calibration import TemperatureSearch
-from project.metrics.classification import SplitScores, per_class_accuracy
+from project.metrics.classification import ClassAccuracy, SplitScores
 
 
 def random_logits(num_classes: int, count: int = 211, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,7 +41,7 @@ def test_scores_equal_scikit_learn(num_classes):
 
 def test_inputs_are_not_looked_through_since_the_device_would_be_waited_for():
     assert not any(metric.validate_args for metric in classification_metrics(6).values())
-    assert not per_class_accuracy(6).validate_args
+    assert not ClassAccuracy(6).validate_args
     assert not SplitScores(6).confusion.validate_args
 
 
@@ -81,16 +81,18 @@ def test_batches_add_up_to_one_update_and_reset_forgets(num_classes):
     assert {k: v.item() for k, v in parts.compute().items()} == {k: v.item() for k, v in whole.compute().items()}
 
 
-def test_per_class_accuracy_is_the_diagonal_of_the_confusion_matrix():
+def test_class_accuracy_is_the_diagonal_of_the_confusion_matrix_and_nan_without_samples():
     logits, labels = random_logits(6)
     logits, labels = logits[labels != 4], labels[labels != 4]
-    metric = per_class_accuracy(6)
+    metric = ClassAccuracy(6)
     for chunk in torch.arange(len(labels)).split(50):
         metric.update(logits[chunk], labels[chunk])
     matrix = reference.confusion_matrix(labels, logits.argmax(1), labels=range(6))
-    expected = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
-    assert expected[4] == 0
-    assert metric.compute().numpy() == pytest.approx(expected, abs=1e-6)
+    assert matrix[:, 4].any(), "it is predicted"
+    with np.errstate(invalid="ignore"):
+        expected = np.diag(matrix) / matrix.sum(1)
+    assert np.isnan(expected).tolist() == [False] * 4 + [True, False]
+    assert metric.compute().numpy() == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize("calibrated", [False, True])

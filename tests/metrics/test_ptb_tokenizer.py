@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from project.metrics import ptb_tokenizer
 from project.metrics.ptb import lexer, spans
-from project.metrics.ptb_tokenizer import ptb_tokenize
+from project.metrics.ptb.lower import lower
+from project.metrics.ptb_tokenizer import ptb_tokenize, ptb_tokenize_file
 
 GOLDEN = Path(__file__).parent / "golden" / "ptb_tokens.jsonl"  # scripts/golden_captions.py tokens
 
@@ -19,6 +20,11 @@ GOLDEN = Path(__file__).parent / "golden" / "ptb_tokens.jsonl"  # scripts/golden
 @pytest.fixture(scope="module")
 def golden():
     return [json.loads(line) for line in GOLDEN.read_text(encoding="ascii").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def golden_files():
+    return [json.loads(line) for line in GOLDEN.with_name("ptb_files.jsonl").read_text(encoding="ascii").splitlines()]
 
 
 def tokens(caption):
@@ -29,6 +35,43 @@ def test_every_golden_caption_has_the_tokens_of_the_reference(golden):
     assert len(golden) >= 2500
     found = [(row["caption"], row["tokens"], ptb_tokenize(row["caption"])) for row in golden]
     assert [row for row in found if row[1] != row[2]] == []
+
+
+def test_every_golden_file_has_the_tokens_of_the_reference(golden_files):
+    assert len(golden_files) >= 300
+    found = [(row["captions"], row["tokens"], ptb_tokenize_file(row["captions"])) for row in golden_files]
+    assert [row for row in found if row[1] != row[2]] == []
+    alone = [[ptb_tokenize(caption) for caption in row["captions"]] for row in golden_files]
+    assert sum(row["tokens"] != each for row, each in zip(golden_files, alone, strict=True)) > 50, "neighbours matter"
+
+
+@pytest.mark.parametrize(
+    ("captions", "expected"),
+    [
+        ([], []),
+        ([""], [[]]),
+        (["", "a", ""], [[], ["a"], []]),
+        (["the letter C.", "A dog"], [["the", "letter", "c"], ["a", "dog"]]),
+        (["the letter C.", "a dog"], [["the", "letter", "c."], ["a", "dog"]]),
+        (["vitamin C.", "", "  The dog"], [["vitamin", "c"], [], ["the", "dog"]]),
+        (["vitamin C.", "A"], [["vitamin", "c."], ["a"]]),  # nothing follows A
+        (["vitamin C.", "<b> x"], [["vitamin", "c"], ["<b>", "x"]]),
+        (["no.", "5 dogs"], [["no."], ["5", "dogs"]]),
+        (["a <!x y", "z> b"], [["a", "<", "x", "y"], ["z", ">", "b"]]),  # a tag ends in its line
+        (["a x.[^x=b c", "d", "e <>] f"], [["a", "x.[^x=b", "c"], ["d"], ["e", "<>]", "f"]]),  # a smiley does not
+        (["a :)", "a :)"], [["a", ":-rrb-"], ["a", "-rrb-"]]),  # nothing follows the last one
+        (["a 1.zip"], [["a", "1", "zip"]]),
+        (["\U0001f600 C.", "The dog"], [["c"], ["the", "dog"]]),
+    ],
+)
+def test_tokens_in_a_file_depend_on_the_next_caption_as_in_the_reference(captions, expected):
+    """Each was the output of the reference."""
+    assert ptb_tokenize_file(captions) == expected
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r", "\r\n", "\v", "\f", "\u2028", "\u2029"])
+def test_a_line_separator_leaves_every_caption_its_own_words(separator):
+    assert ptb_tokenize_file([f"a{separator}dog", "B."]) == [["a", "dog"], ["b."]]
 
 
 def test_a_plain_caption_loses_capitals_and_punctuation():
@@ -102,6 +145,10 @@ def test_no_break_spaces_hold_numbers_and_tags_together():
         "555\u00a0123\u00a04567",
     ]
     assert ptb_tokenize('<a href="x y"> b') == ['<a\u00a0href="x\u00a0y">', "b"]
+
+
+def test_an_ampersand_may_be_spelt_out_between_capitals():
+    assert tokens("AT&T AT&amp;T AT&Amp;T") == "at&t at&t at&t"  # each was the reference's
 
 
 def test_addresses_stay_whole():
@@ -256,3 +303,21 @@ def test_words_are_cut_up_once(text):
     once = ptb_tokenize(" ".join(text))
     assert ptb_tokenize(" ".join(once)) == once
     assert "".join(once) == "".join(text)
+
+
+@given(st.lists(texts | st.sampled_from(["C.", "The dog", "no.", "5", "<!x", "x.[^x=", "<>]", ""]), max_size=6))
+def test_any_file_has_the_tokens_of_its_text_as_a_whole(captions):
+    """Which is what the cache of words relies on."""
+    text = "\n".join(ptb_tokenizer._LINE_BREAKS.sub(" ", caption) for caption in captions)
+    text = lexer.utf16_units(text)
+    lines, place, found = [[]], 0, {}
+    while place < len(text):
+        if text[place] == "\n":
+            lines.append([])
+        token, place = lexer._next_token(text, place, found)
+        first, *others = lower(lexer._characters(token)).split("\n") if token else [""]
+        lines[-1].append(first)
+        lines += [[other] for other in others]
+    words = [" ".join(word for word in line if word).rstrip().split(" ") for line in lines]
+    kept = [[word for word in line if word and word not in ptb_tokenizer._DROPPED] for line in words]
+    assert ptb_tokenize_file(captions) == (kept if captions else [])

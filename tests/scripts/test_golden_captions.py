@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,8 +43,27 @@ def test_a_reference_that_is_missing_is_one_line_and_status_2(script, monkeypatc
 
 def test_a_caption_that_the_reference_splits_or_swallows_has_no_tokens(script, monkeypatch):
     output = "a dog .\nqq0qq ,\none\ntwo\nqq1qq ,\n<b\nqq2qq,\nx >\nqq3qq ,\n"
-    done = script.subprocess.CompletedProcess([], 0, output.encode(), b"")
-    monkeypatch.setattr(script, "_java", lambda: "java")
-    monkeypatch.setattr(script, "_jar", lambda: Path("jar"))
-    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(script, "_run_reference", lambda texts: [output])
     assert script.reference_tokens(["A dog.", "one\vtwo", "<b", "x >"]) == [["a", "dog"], None, None, None]
+
+
+@pytest.mark.skipif(not shutil.which("java"), reason="the reference is a Java program, which needs a Java runtime")
+def test_random_files_have_the_tokens_of_the_reference(script, capsys):
+    status = script.compare_random(300, seed=3, show=3)
+    out = capsys.readouterr().out
+    assert (status, out.count("(100.0000%)") >= 4) == (0, True), out
+    files = [["vitamin C.", "The dog"], ["a :)"], [""], ["", "a", ""]]
+    expected = [[["vitamin", "c"], ["the", "dog"]], [["a", "-rrb-"]], [[]], [[], ["a"], []]]
+    assert script.reference_files(files) == expected
+
+
+@pytest.mark.skipif(not shutil.which("java"), reason="the reference is a Java program, which needs a Java runtime")
+def test_coco_captions_own_wrapper_finds_the_same_tokens(script):
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    generator = random.Random(5)
+    captions = [text for _ in range(30) for text in script.caption_file(generator, "light") if text.isascii()]
+    images = {number: [{"caption": text} for text in captions[number::7]] for number in range(7)}
+    found = PTBTokenizer().tokenize(images)
+    here = script.ptb_tokenize_file([said["caption"] for texts in images.values() for said in texts])
+    assert [text for texts in found.values() for text in texts] == [" ".join(tokens) for tokens in here]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from project import models
+from project.analysis.caption_scores import read_predictions, read_references, score_captions
 from project.cli import main
 from project.data.captions.vocabulary import END
 from project.data.images import load_square
@@ -106,6 +107,17 @@ def test_a_checkpoint_is_of_plain_types_alone(learned, captioned):
     task = Captioner.load_from_checkpoint(path)
     assert task.state_dict().keys() == checkpoint["state_dict"].keys()
     assert not any(module.training for module in task.modules())
+
+
+def test_the_captions_that_test_writes_have_its_scores(run, learned, captioned):
+    assert run("test", "--ckpt_path", learned, *PLAIN) == 0
+    found = metrics(learned)
+    references = read_references(learned / "test_references.json")
+    scores = score_captions(read_predictions(learned / "test_captions.json"), references)
+    same = [name for name in scores if name != "novel_captions"]
+    assert {name: scores[name] for name in same} == pytest.approx(
+        {name: found[f"test/{name}"] for name in same}, nan_ok=True
+    )
 
 
 def test_test_measures_what_the_captioner_says(run, learned, captioned):

@@ -163,3 +163,18 @@ UNBOUNDED = {  # reads nothing of strangers: what this program wrote, or the use
 def test_yaml_and_json_are_read_within_bounds(path):
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
     assert name(path) in UNBOUNDED or not calls & {"yaml.safe_load", "yaml.load", "json.load", "json.loads"}
+
+
+IN_MEMORY = {  # JSON that is no file: keys of caches, options, metadata that this program alone reads back
+    "project/callbacks/predictions.py", "project/cli/command.py", "project/cli/teachers.py", "project/data/cache.py",
+    "project/data/captions/annotations.py", "project/export/weights.py", "project/metrics/captions/corpus.py",
+    "project/redaction.py", "project/runs/directory.py", "project/sweeps/space.py",
+    "project/sweeps/study.py", "project/yaml_files.py",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=name)
+def test_json_files_are_written_without_nan(path):
+    """By `dump_json`, which writes null."""
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    assert name(path) in IN_MEMORY or not calls & {"json.dump", "json.dumps"}

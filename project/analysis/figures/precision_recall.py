@@ -27,15 +27,17 @@ def precision_recall_figure(
     Args:
         precision: of each class (T,), in 0..1 at rising thresholds, as torchmetrics' `MulticlassPrecisionRecallCurve`
             gives it; where it is no number it counts as 1.
-        recall: (T,) likewise, falling; where it is no number, of a class without samples, it counts as 0.
+        recall: (T,) likewise, falling; no number for a class without samples, which is left out.
         class_names: the K classes.
         max_classes: how many curves at most.
     """
+    recall = list(recall)
     # to recall 0, which the highest threshold may not reach
     heights = [np.append(values := np.nan_to_num(each.double().numpy(), nan=1.0), values[-1]) for each in precision]
     widths = [np.append(np.nan_to_num(each.double().numpy()), 0.0) for each in recall]
     area = np.array([-np.diff(width) @ height[:-1] for width, height in zip(widths, heights, strict=True)])
-    shown = np.argsort(area, kind="stable")[:max_classes]
+    known = np.flatnonzero([not each.isnan().any() for each in recall])
+    shown = known[np.argsort(area[known], kind="stable")][:max_classes]
     figure, axes = new_figure(6.6, 4.0)
     axes = axes[0, 0]
     for place, number in enumerate(shown):
@@ -44,8 +46,8 @@ def precision_recall_figure(
         points = _thinned(len(widths[number]))
         axes.step(widths[number][points], heights[number][points], style, where="post", color=colour, label=label)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    heading(axes, f"Mean average precision {area.mean():.3f}")
-    few = f"the {len(shown)} worst of {len(area)}" if len(shown) < len(area) else "average precision"
+    heading(axes, f"Mean average precision {area[known].mean():.3f}" if len(known) else "No class has samples")
+    few = f"the {len(shown)} worst of {len(known)}" if len(shown) < len(known) else "average precision"
     plain(figure.legend(loc="outside right upper", title=few, frameon=False).get_texts())
     return figure
 

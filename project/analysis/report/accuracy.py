@@ -5,6 +5,8 @@ Shapes: N samples, K classes, R resamples.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_precision_recall_curve
@@ -36,7 +38,7 @@ def accuracy_section(subject: Subject) -> Section:
         (name, support[k], each[3 * k], each[3 * k + 1], each[3 * k + 2]) for k, name in enumerate(outcomes.class_names)
     ]
     worst_first = sorted(rows, key=lambda row: row[4].value if row[4].value == row[4].value else 2)
-    recall = torch.tensor([row[3].value if row[1] else torch.nan for row in rows])
+    recall = torch.tensor([row[3].value for row in rows])
     columns = ("class", "support", "precision", "recall", "f1")
     blocks: list[Block] = [
         Numbers("all", values),
@@ -44,7 +46,13 @@ def accuracy_section(subject: Subject) -> Section:
         Table("classes", columns, worst_first, "By class, the least F1 first"),
     ]
     if num_classes <= _MATRIX_CLASSES:
-        heights, widths, _ = multiclass_precision_recall_curve(outcomes.probabilities, outcomes.labels, num_classes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No positive samples found in target")
+            heights, widths, _ = multiclass_precision_recall_curve(outcomes.probabilities, outcomes.labels, num_classes)
+        # where a class has no samples torchmetrics sets its recall to 1
+        widths = [
+            width if count else torch.full_like(width, torch.nan) for width, count in zip(widths, support, strict=True)
+        ]
         figure = precision_recall_figure(heights, widths, outcomes.class_names)
         text = "Precision against recall, a curve for each of the classes with the least average precision."
         blocks.insert(2, Picture.of(figure, text, "Precision and recall at every threshold of the probability."))
@@ -80,7 +88,8 @@ def confusion_section(subject: Subject) -> Section:
 def class_scores(outcomes: Outcomes, counts: Tensor) -> Tensor:
     """Top-5 accuracy, accuracy, macro precision, recall and F1, and the latter three of each class, (R, 5 + 3 K).
 
-    Classes that are in neither the labels nor the predictions are NaN and left out of the means, as in torchmetrics.
+    Classes that are in neither the labels nor the predictions are NaN and left out of the means, as in torchmetrics. A
+    class that is predicted and has no samples counts as 0 in the means; its own recall and F1 are NaN.
     """
     labels, num_classes = outcomes.labels, len(outcomes.class_names)
     in_five = (outcomes.logits.topk(min(5, num_classes), 1).indices == labels[:, None]).any(1)
@@ -95,7 +104,9 @@ def class_scores(outcomes: Outcomes, counts: Tensor) -> Tensor:
         [hits / said.clamp(min=1), hits / true.clamp(min=1), 2 * hits / (true + said).clamp(min=1)], dim=2
     )
     scores = scores.masked_fill((true + said == 0)[..., None], torch.nan)
-    return torch.cat([overall, scores.nanmean(1), scores.flatten(1)], dim=1)
+    macro = scores.nanmean(1)
+    scores[..., 1:].masked_fill_((true == 0)[..., None], torch.nan)
+    return torch.cat([overall, macro, scores.flatten(1)], dim=1)
 
 
 def _bars_text(rows: list[_Row]) -> str:

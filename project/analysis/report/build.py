@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from project.data.images import open_rgb
 from project.errors import ConfigError, RunError, did_you_mean
 from project.files import write_text
 from project.redaction import hide_secrets
+from project.yaml_files import dump_json
 
 SCHEMA = 1
 _Maker = Callable[[Subject], Section]
@@ -135,7 +135,7 @@ def write_report(folder: Path, facts: dict[str, Any], sections: list[Section]) -
     page, numbers = folder / "report.html", folder / "report.json"
     _make(folder)
     try:
-        write_text(numbers, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        write_text(numbers, dump_json(content, indent=1) + "\n")
         write_text(page, render(facts, sections))
     except OSError as error:
         raise _unwritable(folder, error) from None

@@ -17,6 +17,7 @@ from project.analysis.report.document import Block, Example, Examples, Note, Num
 from project.analysis.report.figures import score_figure
 from project.analysis.report.subject import Subject
 from project.analysis.style import SEQUENTIAL, new_figure, picture_axes
+from project.metrics.captions.cider import ONE_IMAGE
 from project.tasks.caption_search import Decoding
 
 BEAMS = (3, 5, 10)
@@ -59,11 +60,13 @@ def captions_section(subject: Subject) -> Section:
     beams, beam_scores = [beam for beam, _ in plain], [score for _, score in plain]
     figure = score_figure(beams, beam_scores, "CIDEr-D by beam size", "beam size; 1 is greedy", "CIDEr-D")
     text = "CIDEr-D of " + ", ".join(f"beam {beam}: {score.value:.2f}" for beam, score in plain) + "."
+    notes: list[Block] = [Note(ONE_IMAGE)] if len(subject.said) == 1 else []
     return Section(
         "captions",
         "Captions",
         f"Of {len(subject.said):,} images of the {subject.said.split} split, by the search that is configured.",
         [
+            *notes,
             Numbers("configured", headline),
             Table(
                 "scores",

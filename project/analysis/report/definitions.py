@@ -48,7 +48,7 @@ DEFINITIONS: dict[str, Definition] = {
     "recall": Definition(
         "Recall",
         "Of the samples of a class, the share that is recognised. Of all classes together: the mean over those that are "
-        "in the labels or in the predictions (macro).",
+        "in the labels or in the predictions, where one without samples counts as 0 (macro).",
         "share",
     ),
     "f1": Definition(
@@ -220,7 +220,8 @@ DEFINITIONS: dict[str, Definition] = {
     "cider_d": Definition(
         "CIDEr-D",
         "Likeness of 1- to 4-grams to the references, rare ones counting more, 0 to 10 (Vedantam et al. 2015; as "
-        "coco-caption's). How rare an n-gram is, is counted once in this split, for resamples and groups, too.",
+        "coco-caption's). How rare an n-gram is, is counted once in this split, for resamples and groups, too; of one "
+        "image alone it is 0.",
     ),
     "exact_match": Definition(
         "Exact match", "Share of images whose caption is one of its references, token for token.", "share"

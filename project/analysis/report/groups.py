@@ -80,7 +80,7 @@ def _caption_blocks(subject: Subject) -> list[Block]:
 
 def _worst(groups: Groups, found: GroupScores) -> str:
     values: Tensor = torch.tensor([estimate.value for estimate in found.scores])
-    return groups.names[int(values.argmin())]
+    return groups.names[int(values.nan_to_num(torch.inf).argmin())]  # a group without samples has no score
 
 
 def _picture(attribute: str, groups: Groups, found: GroupScores, sizes: list[int], score: str) -> Picture:

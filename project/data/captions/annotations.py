@@ -96,18 +96,39 @@ def load_json(option: str, file: str) -> tuple[str, Any]:
     Raises:
         DataError: it is not there, or no JSON.
     """
+    where, text = _read(option, file)
+    try:
+        return where, parse_json(text)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; give the annotation file itself") from None
+
+
+def load_json_lines(option: str, file: str) -> Iterator[Entry]:
+    """The objects of a file with one per line.
+
+    Raises:
+        DataError: it is not there, or a line is no JSON object.
+    """
+    where, text = _read(option, file)
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if line.strip():
+            try:
+                content = parse_json(line)
+            except ValueError as error:
+                raise DataError(f"{where}: line {number}: {error}") from None
+            yield Entry(f"{where}: line {number}", content, ": ")
+
+
+def _read(option: str, file: str) -> tuple[str, bytes]:
     path = Path(os.path.expanduser(file))
     where = f"{option}: {path}"
     try:
         with open_regular(path) as opened:
-            content = parse_json(opened.read())
+            return where, opened.read()
     except FileNotFoundError:
         raise DataError(f"{where}: there is no such file") from None
     except OSError as error:
         raise DataError(f"{where}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise DataError(f"{where}: {error}; give the annotation file itself") from None
-    return where, content
 
 
 def check_distinct(paths: Iterable[Path], wheres: Iterable[str]) -> None:

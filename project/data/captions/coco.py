@@ -71,13 +71,13 @@ class COCOCaptions(CaptionDataModule):
 
     def _read(self, split: Split, prefix: str, annotations: str, images: str) -> CaptionedSamples:
         folder = Path(os.path.expanduser(images))
-        paths, captions = _listed(prefix, annotations, folder)
+        paths, captions, ids = _listed(prefix, annotations, folder)
         present = self._present(paths, folder, f"data.{prefix}images")
-        return CaptionedSamples.of(paths, captions, split, root=folder).take(present, split)
+        return CaptionedSamples.of(paths, captions, split, root=folder, ids=ids).take(present, split)
 
 
-def _listed(prefix: str, annotations: str, folder: Path) -> tuple[list[Path], list[list[str]]]:
-    """The image files of one annotation file, and the captions of each."""
+def _listed(prefix: str, annotations: str, folder: Path) -> tuple[list[Path], list[list[str]], list[int | str]]:
+    """The image files of one annotation file, the captions and the id of each."""
     file = read_json(f"data.{prefix}annotations", annotations)
     entries = list(file.entries("images", "the file needs a list of images"))
     places: dict[int | str, int] = {}
@@ -100,7 +100,7 @@ def _listed(prefix: str, annotations: str, folder: Path) -> tuple[list[Path], li
             name = entry.get("file_name", str, why="")
             raise DataError(f"{entry.where}: {name} has no captions; every image needs one or more")
     check_distinct(paths, [entry.place("file_name") for entry in entries])
-    return paths, captions
+    return paths, captions, list(places)
 
 
 def _other_type(number: int | str, known: Container[int | str]) -> str | None:

@@ -82,9 +82,20 @@ def _samples(paths: list[Path], entries: list[Entry], split: Split, root: Path) 
         said = [said_in(sentence) for sentence in entry.entries("sentences", "every image needs a list of them")]
         captions.append([text for text, _ in said])
         tokens.append([words for _, words in said])
+    ids = _ids(entries)
     if all(words is None for image in tokens for words in image):
-        return CaptionedSamples.of(paths, captions, split, root=root)
-    return CaptionedSamples.of(paths, captions, split, tokens, root)
+        return CaptionedSamples.of(paths, captions, split, root=root, ids=ids)
+    return CaptionedSamples.of(paths, captions, split, tokens, root, ids)
+
+
+def _ids(entries: list[Entry]) -> list[int | str] | None:
+    """COCO's numbers where every image has one, else the file's own; None where these are missing or not distinct."""
+    for name in ("cocoid", "imgid"):
+        if all(name in entry for entry in entries):
+            ids = [entry.get(name, int, str, why="") for entry in entries]
+            if len(set(ids)) == len(ids):
+                return ids
+    return None
 
 
 def said_in(entry: Entry) -> tuple[str, list[str] | None]:

@@ -23,10 +23,12 @@ class CaptionedSamples(Samples):
 
     captions: of each of the N images, one text or more, as the data set has them.
     tokens: their words, where the data set has them: None of a text without, or of all.
+    ids: of each image, as files of results have them, where the data set has some.
     """
 
     captions: list[list[str]]
     tokens: Sequence[Sequence[list[str] | None]] | None = None
+    ids: list[int | str] | None = None
 
     @classmethod
     def of(
@@ -36,15 +38,23 @@ class CaptionedSamples(Samples):
         split: Split,
         tokens: Sequence[Sequence[list[str] | None]] | None = None,
         root: Path | None = None,
+        ids: list[int | str] | None = None,
     ) -> CaptionedSamples:
         """Without labels."""
-        return cls(images, np.zeros(len(images), np.int64), split, captions, tokens, root=root)
+        return cls(images, np.zeros(len(images), np.int64), split, captions, tokens, ids, root=root)
+
+    def image_ids(self) -> list[int | str]:
+        """Of each image its id, else its path in the set or its place in the split."""
+        if self.ids is not None:
+            return self.ids
+        return list(range(len(self))) if self.in_memory else list(self.keys())
 
     def take(self, indices: np.ndarray, split: Split) -> Self:
         """The samples at `indices` with their captions, as a split of that name."""
         captions = [self.captions[i] for i in indices]
         tokens = None if self.tokens is None else [self.tokens[i] for i in indices]
-        return replace(super().take(indices, split), captions=captions, tokens=tokens)
+        ids = None if self.ids is None else [self.ids[i] for i in indices]
+        return replace(super().take(indices, split), captions=captions, tokens=tokens, ids=ids)
 
     def fingerprint(self) -> str:
         """Tells one data set from another: of the images and of what is said about them."""

@@ -19,6 +19,8 @@ from project.metrics.captions.corpus import Corpus, MeanCaptionMetric
 from project.metrics.captions.ngrams import ORDERS, Grams, NgramCounts, look_up
 from project.metrics.ptb_tokenizer import ptb_tokenize
 
+ONE_IMAGE = "cider_d is 0 because one image alone was scored: n-grams that occur with every image have no weight; score more images"
+"""The note where one image is scored without the frequencies of a fixed corpus."""
 _SIGMA = 6.0
 
 

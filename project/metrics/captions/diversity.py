@@ -20,7 +20,9 @@ UNKNOWN = "<unk>"
 
 
 class ExactMatch(MeanCaptionMetric):
-    """Share of images whose caption is one of its references, token for token, 0..1."""
+    """Fraction of images whose caption is one of its references, token for token, 0..1; neighbours do not matter."""
+
+    whole_text = False
 
     def scores(self, corpus: Corpus) -> Tensor:
         """1 or 0 for each image, (N,) float64."""
@@ -49,6 +51,7 @@ class CaptionDiversity(CaptionMetric):
     """
 
     higher_is_better = None
+    whole_text = False
 
     def __init__(
         self,

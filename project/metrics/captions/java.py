@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
+import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,16 @@ from torch import Tensor
 from project.errors import ConfigError
 from project.metrics.captions.corpus import Corpus, ImageCaptionMetric
 from project.metrics.ptb_tokenizer import ptb_tokenize
+from project.yaml_files import dump_json, read_json
+
+# before version 18 Java reads and writes in the locale's encoding, which may be ASCII; numbers are written as the
+# locale's language has them, which may be 0,5
+_OPTIONS = "-Dfile.encoding=UTF-8 -Duser.language=en -Duser.country=US"
+_LONGEST = 300  # characters of a program's own message
+
+
+class ProgramError(RuntimeError):
+    """An external program that failed; `str(error)` is one line."""
 
 
 class JavaMetric(ImageCaptionMetric):
@@ -29,6 +40,7 @@ class JavaMetric(ImageCaptionMetric):
 
     Raises:
         ConfigError: Java, or the package with the program, is not installed.
+        ProgramError: by `compute` and `per_image`: the program failed.
     """
 
     def __init__(self, tokenize: Callable[[str], list[str]] = ptb_tokenize, **options: Any) -> None:
@@ -63,20 +75,52 @@ class METEOR(JavaMetric):
 
     def run(self, corpus: Corpus) -> tuple[float, list[float]]:
         """See the base class."""
-        from pycocoevalcap.meteor.meteor import Meteor
+        command = ["java", "-Xmx2G", "-jar", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm"]
+        with tempfile.TemporaryFile() as errors:  # a pipe that is full would stop the program
+            try:
+                with subprocess.Popen(
+                    command,
+                    cwd=_directory("meteor"),
+                    env=_environment(),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    encoding="utf-8",
+                    errors="replace",
+                ) as program:
+                    try:
+                        return _meteor(program, corpus)
+                    finally:
+                        program.kill()  # it would wait for more input
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                raise ProgramError(_message("METEOR", errors, error)) from error
 
-        with _utf8():
-            program = Meteor()
-        try:
-            score, scores = program.compute_score(*_as_dictionaries(corpus))
-        except (BrokenPipeError, ValueError) as error:
-            program.meteor_p.kill()
-            message = program.meteor_p.stderr.read().decode(errors="replace").strip().splitlines()
-            raise RuntimeError(f"METEOR's Java program failed: {(message or [error])[-1]}") from error
-        finally:
-            program.meteor_p.stdout.close()
-            program.meteor_p.stderr.close()
-        return score, scores
+
+def _meteor(program: subprocess.Popen[str], corpus: Corpus) -> tuple[float, list[float]]:
+    """The dialogue: a line of statistics per image, and then all of them for the scores, the last one the corpus's."""
+    statistics = []
+    for prediction, references in zip(corpus.predictions, corpus.references, strict=True):
+        # as coco-caption writes it
+        _write(program, "SCORE", *references, prediction.replace("|||", "").replace("  ", " "))
+        statistics.append(_read(program))
+    _write(program, "EVAL", *statistics)
+    *scores, score = (float(_read(program)) for _ in range(len(statistics) + 1))
+    return score, scores
+
+
+def _write(program: subprocess.Popen[str], *fields: str) -> None:
+    assert program.stdin is not None
+    program.stdin.write(" ||| ".join(fields) + "\n")
+    program.stdin.flush()
+
+
+def _read(program: subprocess.Popen[str]) -> str:
+    assert program.stdout is not None
+    line = program.stdout.readline()
+    if not line:
+        program.wait(timeout=10)  # until it has printed why
+        raise ValueError("it ended early")
+    return line.strip()
 
 
 class SPICE(JavaMetric):
@@ -90,37 +134,72 @@ class SPICE(JavaMetric):
 
     def __init__(self, tokenize: Callable[[str], list[str]] = ptb_tokenize, **options: Any) -> None:
         super().__init__(tokenize, **options)
-        from pycocoevalcap.spice import spice
+        from pycocoevalcap.spice.get_stanford_models import get_stanford_models
 
         try:
-            self.program = spice.Spice()
+            get_stanford_models()
         except OSError as error:
-            folder = Path(spice.__file__).parent / "lib"
             raise ConfigError(
                 f"SPICE: its parser cannot be downloaded ({getattr(error, 'reason', error)}); put "
-                f"stanford-corenlp-3.6.0.jar and stanford-corenlp-3.6.0-models.jar into {folder}, or leave SPICE out"
+                "stanford-corenlp-3.6.0.jar and stanford-corenlp-3.6.0-models.jar into "
+                f"{_directory('spice') / 'lib'}, or leave SPICE out"
             ) from None
 
     def run(self, corpus: Corpus) -> tuple[float, list[float]]:
         """See the base class."""
-        with _utf8():
-            mean, scores = self.program.compute_score(*_as_dictionaries(corpus))
-        return float(mean), [score["All"]["f"] for score in scores]
+        images = [
+            {"image_id": place, "test": prediction, "refs": references}
+            for place, (prediction, references) in enumerate(zip(corpus.predictions, corpus.references, strict=True))
+        ]
+        package = _directory("spice")
+        with tempfile.TemporaryDirectory() as name, tempfile.TemporaryFile() as errors:
+            source, target = Path(name, "captions.json"), Path(name, "scores.json")
+            source.write_text(dump_json(images), "ascii")
+            # parsed captions are kept for the next time, where the package may be written to
+            cache = (package if os.access(package, os.W_OK) else Path(name)) / "cache"
+            cache.mkdir(exist_ok=True)
+            command = [
+                "java",
+                "-Xmx8G",
+                "-jar",
+                "spice-1.0.jar",
+                str(source),
+                "-cache",
+                str(cache),
+                "-out",
+                str(target),
+            ]
+            try:
+                subprocess.run(
+                    [*command, "-subset", "-silent"],
+                    cwd=package, env=_environment(), stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, check=True,
+                )  # fmt: skip
+                found = {image["image_id"]: image["scores"]["All"]["f"] for image in read_json(target)}
+                scores = [float("nan") if found[place] is None else float(found[place]) for place in range(len(images))]
+            except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
+                raise ProgramError(_message("SPICE", errors, error)) from error
+        return sum(scores) / len(scores), scores
 
 
-def _as_dictionaries(corpus: Corpus) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """References and predictions by the image's place."""
-    return dict(enumerate(corpus.references)), {place: [text] for place, text in enumerate(corpus.predictions)}
+JAVA_METRICS: dict[str, type[JavaMetric]] = {"meteor": METEOR, "spice": SPICE}
 
 
-@contextmanager
-def _utf8() -> Iterator[None]:
-    """Before version 18 Java reads and writes in the locale's encoding, which may be ASCII."""
-    before = os.environ.get("JAVA_TOOL_OPTIONS")
-    os.environ["JAVA_TOOL_OPTIONS"] = f"{before or ''} -Dfile.encoding=UTF-8".strip()
-    try:
-        yield
-    finally:
-        os.environ.pop("JAVA_TOOL_OPTIONS")
-        if before is not None:
-            os.environ["JAVA_TOOL_OPTIONS"] = before
+def _directory(metric: str) -> Path:
+    """Where pycocoevalcap has a metric's program."""
+    package = importlib.util.find_spec("pycocoevalcap")
+    assert package is not None, "the metric was made, so it is there"
+    assert package.submodule_search_locations is not None
+    return Path(package.submodule_search_locations[0]) / metric
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with Java's encoding and language."""
+    return {**os.environ, "JAVA_TOOL_OPTIONS": f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} {_OPTIONS}".strip()}
+
+
+def _message(metric: str, errors: IO[bytes], error: Exception) -> str:
+    """One line of what the program printed before it failed, without the places in its code."""
+    errors.seek(0)
+    lines = [line.strip() for line in errors.read().decode(errors="replace").splitlines()]
+    said = [line for line in lines if line and not line.startswith(("at ", "Picked up ", "... "))]
+    return f"{metric}'s Java program failed: {('; '.join(said) or str(error))[:_LONGEST]}"

@@ -9,13 +9,10 @@ from torchmetrics import Metric, MetricCollection
 
 from project.metrics.captions.bleu import BLEU
 from project.metrics.captions.cider import CIDErD
-from project.metrics.captions.corpus import CaptionMetric
+from project.metrics.captions.corpus import CaptionMetric, Corpus
 from project.metrics.captions.diversity import CaptionDiversity, ExactMatch
-from project.metrics.captions.java import METEOR, SPICE
 from project.metrics.captions.rouge import ROUGEL
 from project.metrics.ptb_tokenizer import ptb_tokenize
-
-JAVA_METRICS: dict[str, type[CaptionMetric]] = {"meteor": METEOR, "spice": SPICE}
 
 
 class CaptionScores(nn.Module):
@@ -23,15 +20,13 @@ class CaptionScores(nn.Module):
 
     Args:
         training_captions: raw, for the share of novel captions.
-        java: names among `JAVA_METRICS` that are computed, too.
         tokenize: see `CaptionMetric`. Another one than the default is for other languages than English, and its scores
-            compare only with those of the same one; METEOR and SPICE are English.
+            compare only with those of the same one.
     """
 
     def __init__(
         self,
         training_captions: Iterable[str] | None = None,
-        java: Iterable[str] = (),
         tokenize: Callable[[str], list[str]] = ptb_tokenize,
     ) -> None:
         super().__init__()
@@ -41,7 +36,6 @@ class CaptionScores(nn.Module):
             "cider_d": CIDErD(tokenize=tokenize),
             "exact_match": ExactMatch(tokenize=tokenize),
             "diversity": CaptionDiversity(training_captions, tokenize),
-            **{name: JAVA_METRICS[name](tokenize=tokenize) for name in java},
         }
         # which share their state from the first batch on, where torchmetrics would find it out after it
         self.metrics = MetricCollection(metrics, compute_groups=[list(metrics)])
@@ -57,6 +51,11 @@ class CaptionScores(nn.Module):
         values = self.metrics.compute()
         bleu = {f"bleu_{n}": value for n, value in enumerate(values.pop("bleu"), start=1)}
         return {name: value.item() for name, value in (bleu | values).items()}
+
+    def captions(self) -> Corpus:
+        """All captions and references as they were given, in the order in which they are scored; every process must call it."""
+        metric: CaptionMetric = self.metrics["bleu"]  # type: ignore[assignment]  # all share the text
+        return metric.captions()
 
     def reset(self) -> None:
         """Forgets everything, for a new epoch."""

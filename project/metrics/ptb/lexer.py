@@ -1,4 +1,4 @@
-"""Cuts a line into tokens: at each place the longest match of all rules."""
+"""Tokens of a text: at each place the longest match of all rules."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ _NOT_PLAIN = frozenset(SPLIT_WORDS) | PLAIN_EXCEPTIONS
 
 def lex(line: str) -> list[str]:
     """All tokens of a line, punctuation included, in lower case."""
-    if not line.isascii() and max(line) > "\uffff":
-        line = _utf16_units(line)
-    length = len(line)
-    text = line + "\n"  # as if another line followed
+    text = utf16_units(line)
+    return lex_between(text + "\n", 0, len(text), {})[0]  # as if another line followed
+
+
+def lex_between(text: str, start: int, stop: int, found: Found) -> tuple[list[str], int]:
+    """The tokens of a longer text that begin in text[start:stop], and where the last one ends, which may be later.
+
+    Args:
+        text: as `utf16_units` gives it, lines separated by line feeds.
+        start: where a token may begin.
+        stop: the end of that line.
+        found: one dictionary for all calls with this text; `start` grows from call to call.
+    """
     tokens: list[str] = []
-    found: Found = {}
-    place = 0
-    while place < length:
+    place = start
+    while place < stop:
         plain = _PLAIN.match(text, place)
         if plain and (word := plain[1].lower()) not in _NOT_PLAIN:
             tokens.append(word)
@@ -35,7 +43,7 @@ def lex(line: str) -> list[str]:
         token, place = _next_token(text, place, found)
         if token:
             tokens.append(lower(_characters(token)))
-    return tokens
+    return tokens, place
 
 
 def _next_token(text: str, place: int, found: Found) -> tuple[str, int]:
@@ -55,14 +63,16 @@ def _rules_for(character: str) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if rule.starts.match(character))
 
 
-def _utf16_units(text: str) -> str:
-    """The text with two surrogates for each character beyond the Basic Multilingual Plane, as the reference sees it."""
+def utf16_units(text: str) -> str:
+    """The text with two surrogates per character beyond the Basic Multilingual Plane, as the reference reads it."""
+    if text.isascii() or max(text) <= "\uffff":
+        return text
     units = memoryview(text.encode("utf-16-le", "surrogatepass")).cast("H")
     return "".join(map(chr, units))
 
 
 def _characters(units: str) -> str:
-    """The inverse of `_utf16_units`; half a character stays what it is."""
+    """The inverse of `utf16_units`; half a character stays what it is."""
     if units.isascii():
         return units
     return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

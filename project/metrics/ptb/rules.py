@@ -70,7 +70,7 @@ _NOT = rf"[nN]{_APOSTROPHE}[tT]"
 _ALNUM = f"[{BASIC_LETTER}{DIGIT}]"
 _PREFIXED = rf"(?:[dDoOlL]{_APOSTROPHE}{_ALNUM}(?={_ALNUM}))?{_ALNUM}++"  # d'Artagnan, o'clock
 _COMPOUND = rf"{_PREFIXED}(?:[-_\u058a\u2010\u2011]{_PREFIXED})*+"
-_JOINED_CAPITALS = r"[A-Z]++(?:(?:[+&]|(?i:&amp;))[A-Z]++)++"
+_JOINED_CAPITALS = r"[A-Z]++(?:(?:(?i:&amp;)|[+&])[A-Z]++)++"
 _PAUSE = r"[,;:\u3001]"
 _INITIALS = r"(?:[A-Za-z](?:\.[A-Za-z])*|(?i:(?:canada|sino|korean|eu|japan|non)-u\.s|u\.s\.-u\.(?:k|s\.s\.r)))"
 _N = f"[{DIGIT}]"

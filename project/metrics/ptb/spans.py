@@ -52,38 +52,42 @@ _NAME = r"[A-Za-z][A-Za-z0-9_:.-]*+"
 _VALUE = r"(?:'[^'\n]*+'|\"[^\"\n]*+\")"
 _ELEMENT = re.compile(rf"<(?:{_NAME}(?: ++{_NAME}(?: *+= *+{_VALUE})?+)*+ *+(?:/ *+)?+|/{_NAME} *+)>")
 _DECLARATION = re.compile(r"<[!?][A-Za-z-]")
+_CLOSING = re.compile("[>\n]")
 
 
 def tag(text: str, place: int, found: Found) -> Match:
-    """A tag of SGML, spaces included."""
+    """A tag of SGML, spaces included; it ends in its line."""
     if _DECLARATION.match(text, place):
-        end = _next(text, place + 3, found, ">") + 1
+        end = _next(text, place + 3, found, _CLOSING)
+        end = end + 1 if text.startswith(">", end) else 0
     else:
         element = _ELEMENT.match(text, place)
         end = element.end() if element else 0
     return (end, end) if end else None
 
 
-def _next(text: str, place: int, found: Found, mark: str) -> int:
-    """Where the mark comes next, -1 for nowhere."""
+def _next(text: str, place: int, found: Found, mark: re.Pattern[str]) -> int:
+    """Where the mark comes next, the text's length for nowhere."""
 
     def find(text: str, place: int) -> _Stretch:
-        where = text.find(mark, place)
-        return _Stretch(where + 1, (where + 1,), (where,)) if where >= 0 else _Stretch(len(text), (len(text),), (-1,))
+        match = mark.search(text, place)
+        where = match.start() if match else len(text)
+        return _Stretch(where + 1, (where + 1,), (where,))
 
-    return _stretch(text, place, found, mark, find).ends[0]
+    return _stretch(text, place, found, mark.pattern, find).ends[0]
 
 
 _FACE_START = re.compile(r"[\^x=~<>]\.\[\^[xX]=")
+_OPENING = re.compile("<")
 
 
 def bracketed_face(text: str, place: int, found: Found) -> Match:
-    """From x.[^x= to <>], which an Asian smiley was meant to be."""
+    """From x.[^x= to <>], which an Asian smiley was meant to be; it may end many lines later."""
     start = _FACE_START.match(text, place)
     if start is None:
         return None
-    end = _next(text, start.end(), found, "<") + 3
-    return (end, end) if text.startswith("<>]", end - 3) and end > start.end() else None
+    end = _next(text, start.end(), found, _OPENING) + 3
+    return (end, end) if text.startswith("<>]", end - 3) else None
 
 
 _LAST_LETTER = re.compile(rf"[A-Za-z]\.[{GAP}]++")

@@ -42,6 +42,14 @@ def test_areas_are_scikit_learns_and_the_worst_comes_first():
     assert figure.legends[0].get_title().get_text() == "the 3 worst of 4"
 
 
+def test_a_class_without_samples_has_no_curve_and_no_part_in_the_mean():
+    precision, recall, areas = curves()
+    precision, recall = [*precision, torch.zeros(2)], [*recall, torch.full((2,), torch.nan)]
+    figure = precision_recall_figure(precision, recall, ["a", "b", "c", "d", "none"])
+    assert not any("none" in text.get_text() for text in figure.legends[0].get_texts())
+    assert figure.axes[0].get_title(loc="left") == f"Mean average precision {sum(areas) / 4:.3f}"
+
+
 def test_curves_of_all_probabilities_have_scikit_learns_areas_however_sure_the_network_is():
     torch.manual_seed(0)
     labels = torch.randint(0, 3, (2000,))

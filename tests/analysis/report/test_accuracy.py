@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_scor
 from project.analysis.bootstrap import Estimate
 from project.analysis.outcomes import Outcomes
 from project.analysis.report.accuracy import accuracy_section, class_scores, confusion_section
+from project.analysis.report.document import Picture
 from project.metrics import classification_metrics
 
 NAMES = ["a", "b", "c", "d", "e", "f", "never"]
@@ -37,6 +40,32 @@ def test_they_are_those_of_torchmetrics_and_scikit_learn(outcomes):
     each = precision_recall_fscore_support(labels, said, labels=range(6), zero_division=0)[:3]
     np.testing.assert_allclose(scores[5:].view(7, 3)[:6].T, each, atol=1e-12)
     assert scores[5:].view(7, 3)[6].isnan().all()
+
+
+def test_class_scores_of_a_class_without_samples_are_nan_and_0_in_the_means(outcomes):
+    kept = torch.nonzero(outcomes.labels != 2).flatten()
+    assert (outcomes.predictions[kept] == 2).any()
+    without = Outcomes("test", NAMES, outcomes.logits[kept], outcomes.labels[kept], kept, [])
+    scores = class_scores(without, torch.ones(1, len(kept), dtype=torch.float64))[0]
+    metrics = classification_metrics(7)
+    metrics.update(without.logits, without.labels)
+    expected = metrics.compute()
+    assert scores[2:5].tolist() == pytest.approx([expected[name].item() for name in ("precision", "recall", "f1")])
+    precision, recall, f1 = scores[5:].view(7, 3)[2].tolist()
+    assert precision == 0
+    assert np.isnan([recall, f1]).all()
+
+
+def test_the_section_has_null_for_a_class_without_samples_and_names_another_as_the_worst(outcomes):
+    kept = torch.nonzero(outcomes.labels != 2).flatten()
+    without = Outcomes("test", NAMES, outcomes.logits[kept], outcomes.labels[kept], kept, [])
+    section = accuracy_section(SimpleNamespace(outcomes=without, seed=0))
+    rows = {row["class"]: row for row in section.plain()["classes"]}
+    assert list(rows)[-2:] == ["c", "never"]
+    nothing = {"value": None, "low": None, "high": None}
+    assert (rows["c"]["support"], rows["c"]["recall"], rows["c"]["f1"]) == (0, nothing, nothing)
+    pictures = [block for block in section.blocks if isinstance(block, Picture)]
+    assert not pictures[0].text.endswith((", of c.", ", of never."))
 
 
 def test_a_resample_is_scored_as_if_it_were_the_split(outcomes):

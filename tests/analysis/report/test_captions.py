@@ -9,6 +9,7 @@ import torch
 
 from project.analysis.caption_outcomes import collect_captions
 from project.analysis.report.captions import attention_figure, captions_section, examples_section, searches
+from project.analysis.report.document import Note
 from project.analysis.report.subject import Subject
 from project.tasks import Captioner
 from project.tasks.caption_search import CaptionSearch, Decoding
@@ -49,6 +50,25 @@ def test_scores_of_every_search(caption_subject):
     assert diversity["greedy"]["distinct_2"] == pytest.approx(greedy.scores["distinct_2"])
     assert isinstance(diversity["greedy"]["vocabulary_used"], int)
     assert caption_subject.task.search.decoding is own
+
+
+def test_one_image_is_noted(caption_subject, monkeypatch):
+    whole = caption_subject.said_by
+
+    def first(decoding):
+        said = whole(decoding)
+        columns = {
+            name: getattr(said, name)[:1]
+            for name in ("captions", "references", "log_probability", "num_tokens", "finished")
+        }
+        return dataclasses.replace(said, **columns)
+
+    assert not any(isinstance(block, Note) for block in captions_section(caption_subject).blocks)
+    monkeypatch.setattr(caption_subject, "said_by", first)
+    monkeypatch.setattr(caption_subject, "said", first(caption_subject.captioner.search.decoding))
+    section = captions_section(caption_subject)
+    assert section.blocks[0].text.startswith("cider_d is 0 because one image alone was scored")
+    assert section.plain()["configured"]["cider_d"]["value"] == 0
 
 
 def test_the_figure_is_of_greedy_search_and_plain_beams_alone(caption_subject):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from project.analysis.report.groups import groups_section
+from project.analysis.groups import Groups, group_means
+from project.analysis.report.groups import _worst, groups_section
 
 
 def test_without_groups_it_says_how_to_name_them(subject):
@@ -49,3 +51,10 @@ def test_groups_of_a_captioner(caption_subject, captioned, tmp_path):
     scores = [row["cider_d"]["value"] for row in plain["all"]]
     assert plain["gaps"][0]["worst_cider"]["value"] == pytest.approx(min(scores))
     assert plain["gaps"][0]["cider_gap"]["value"] == pytest.approx(max(scores) - min(scores))
+
+
+def test_the_worst_group_is_one_that_has_samples():
+    groups = Groups(["none", "good", "bad"], torch.tensor([[False] * 3, [True, False, False], [False, True, True]]))
+    found = group_means(torch.tensor([1.0, 0.0, 1.0]), groups)
+    assert _worst(groups, found) == "bad"
+    assert found.worst.value == 0.5

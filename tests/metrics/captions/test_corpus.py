@@ -12,11 +12,12 @@ import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from project.metrics.captions import BLEU, ROUGEL, CaptionMetric, CIDErD, ExactMatch
+from project.metrics.captions import BLEU, ROUGEL, CaptionDiversity, CaptionMetric, CIDErD, ExactMatch
 
 CLASSES = (BLEU, ROUGEL, CIDErD, ExactMatch)
-PREDICTIONS = ["a dog on grass", "a cat sleeps", "two men play chess", ""]
-REFERENCES = [["a dog lies on the grass", "a dog"], ["a cat sleeps"], ["men play chess .", "two men"], ["a car"]]
+# two captions end with a letter whose dot depends on the next one
+PREDICTIONS = ["a dog on grass", "a cat sleeps B.", "A two men play chess", ""]
+REFERENCES = [["a dog lies on the grass", "a dog B."], ["A cat sleeps"], ["men play chess .", "two men"], ["a car"]]
 
 
 def updated(metric: CaptionMetric, start: int = 0, end: int = 4, ids: bool = True) -> CaptionMetric:
@@ -75,10 +76,34 @@ def test_the_state_is_no_larger_than_the_text():
     assert sum(record.nbytes for record in metric.records) <= text + ids_and_ends
 
 
-def test_separators_in_a_caption_do_no_harm():
-    metric = ExactMatch(tokenize=lambda text: [text])
-    metric.update(["a\x1eb\x1fc", "d"], [["a b c"], ["d"]], [0, 1])
-    assert metric.compute().item() == 1
+def test_any_character_in_a_caption_stays():
+    text = "a\x1eb\x1fc\x1c\u00fe\u00ff\x00 \U0010ffff"
+    metric = ExactMatch(tokenize=lambda caption: [caption])
+    metric.update([text, "d"], [[text, "x"], ["d"]], [0, 1])
+    assert metric.corpus() == ([0, 1], [text, "d"], [[text, "x"], ["d"]])
+
+
+def test_captions_are_read_together_in_the_order_of_their_ids():
+    predictions = ["vitamin C.", "the cat", "The dog", "no."]
+    references = [["plan B."], ["A dog", "group D."], ["<b> x", "no."], ["5 dogs"]]
+    metric = CIDErD()
+    for place in (2, 3, 1, 0):  # 2 comes before 10, and 30 before "4"
+        metric.update(predictions[place : place + 1], references[place : place + 1], [[2, 10, 30, "4"][place]])
+    assert metric.corpus() == (
+        [2, 10, 30, "4"],
+        ["vitamin c.", "the cat", "the dog", "no"],
+        [["plan b"], ["a dog", "group d"], ["<b> x", "no."], ["5 dogs"]],
+    )
+    unordered = CIDErD()
+    unordered.update(predictions[::2], references[::2])
+    assert unordered.corpus().predictions == ["vitamin c", "the dog"]
+
+
+def test_exact_match_and_diversity_leave_neighbours_out():
+    predictions, references = ["the letter c.", "a b c."], [["The letter C."], ["A B C."]]
+    for metric in (ExactMatch(), CaptionDiversity()):
+        metric.update(predictions, references)
+        assert metric.corpus() == ([0, 1], ["the letter c.", "a b c."], [["the letter c."], ["a b c."]])
 
 
 def test_half_a_character_does_no_harm():

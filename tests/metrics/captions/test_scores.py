@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from project.metrics.captions import BLEU, ROUGEL, CaptionDiversity, CaptionScores, CIDErD, ExactMatch
@@ -33,14 +35,18 @@ def test_each_equals_the_metric_by_itself():
     assert list(values)[:4] == ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
 
 
-def test_captions_are_tokenised_once(monkeypatch):
-    seen = []
+def test_captions_are_tokenised_once_together_and_once_each(monkeypatch):
+    seen = Counter()
+    for name in ("ptb_tokenize_file", "ptb_tokenize"):
+        real = getattr(corpus_module, name)
+        monkeypatch.setattr(corpus_module, name, lambda texts, n=name, r=real: seen.update([n]) or r(texts))
     scores = CaptionScores()
     for metric in scores.metrics.values(copy_state=False):
-        monkeypatch.setattr(metric, "tokenize", lambda text: seen.append(text) or text.split())
+        monkeypatch.setattr(metric, "tokenize", corpus_module.ptb_tokenize)
     scores.update(PREDICTIONS, REFERENCES)
-    assert len(seen) == len(PREDICTIONS) + sum(map(len, REFERENCES))
-    assert corpus_module.ptb_tokenize(PREDICTIONS[0]) == PREDICTIONS[0].split()
+    assert not seen, "training goes on before captions are tokenised"
+    assert scores.compute() == scores.compute()
+    assert seen == {"ptb_tokenize_file": 2, "ptb_tokenize": len(PREDICTIONS) + sum(map(len, REFERENCES))}
 
 
 def test_a_new_epoch_begins_empty():
