@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
+from project.cli.layers import order_layers
+from project.cli.parser import how_to_set
 from project.errors import ConfigError
 from project.files import read_text
 from project.yaml_files import load_yaml
 
 _SECTIONS = ("model", "data", "trainer", "checkpoint", "early_stopping", "budget")
 _CLASSES = ("model", "data", "model.optimizer", "model.lr_scheduler", "trainer.callbacks", "trainer.strategy")
-_FOLLOWS = {
-    "data.seed": "--seed",
-    "model.class_names": "the data",
-    "model.image_size": "--data.image_size",
-}
 
 
 class Arguments:
@@ -28,7 +26,7 @@ class Arguments:
         arguments: as given.
 
     Raises:
-        ConfigError: a file is absent or no configuration, or an option is given that follows another.
+        ConfigError: a file is absent or no configuration.
     """
 
     def __init__(self, verb: str, arguments: list[str]) -> None:
@@ -49,13 +47,21 @@ class Arguments:
             position += width
         texts = [_read_text(config) for config in configs]
         self.configs = [_parse_config(*named) for named in zip(configs, texts, strict=True)]
-        for name, _ in self._options:
-            if name in _FOLLOWS and (verb == "fit" or name == "data.seed"):
-                raise ConfigError(f"{name}: follows {_FOLLOWS[name]}; leave it out")
         # a configuration file never wins over an option, wherever it stands; one of comments alone says nothing
         # by their text: jsonargparse would read a file in the locale's encoding
-        said = [text for text, content in zip(texts, self.configs, strict=True) if content]
-        self.ordered = [f"--config={_in_ascii(text)}" for text in said] + rest
+        self._layers = [
+            (_in_ascii(text), content) for text, content in zip(texts, self.configs, strict=True) if content
+        ]
+        self._rest = rest
+
+    @property
+    def ordered(self) -> list[str]:
+        """The arguments for the parser."""
+        return order_layers(self._layers, self._rest)
+
+    def over(self, under: dict[str, Any]) -> list[str]:
+        """The arguments for the parser, over a configuration such as a checkpoint's."""
+        return order_layers([(json.dumps(under), under), *self._layers], self._rest)
 
     def last(self, name: str) -> Any:
         """The value of an option: the last one given, or else that of the last file which has it."""
@@ -74,20 +80,26 @@ class Arguments:
         """True if the user gives a whole value for an option, such as `model.optimizer`; one option inside it does not count."""
         if any(option == name for option, _ in self._options):
             return True
-        for config in self.configs:
-            value: Any = config
-            for key in name.split("."):
-                inside = value.get("init_args") if isinstance(value, dict) else None
-                value = (
-                    value.get(key, inside.get(key) if isinstance(inside, dict) else None)
-                    if isinstance(value, dict)
-                    else None
-                )
-            if isinstance(value, dict) and "class_path" not in value:
-                value = None
-            if value is not None:
-                return True
-        return False
+        values = [_inside(config, name) for config in self.configs]
+        return any(
+            value is not None and not (isinstance(value, dict) and "class_path" not in value) for value in values
+        )
+
+    def check_links(self, links: dict[str, str], known: dict[str, Any]) -> None:
+        """Raises a `ConfigError` where an option is given that follows from others.
+
+        Args:
+            links: these options, and what they follow from.
+            known: of a checkpoint, its hyperparameters by name: a configuration that its run wrote may repeat them.
+        """
+        sections = [{name: _parsed(value)} for name, value in self._options if name in ("model", "data")]
+        for option, source in links.items():
+            section, name = option.split(".")
+            ours = section == "model" and name in known
+            values = [value for config in (*self.configs, *sections) if (value := _inside(config, option)) is not None]
+            if any(given == option for given, _ in self._options) or any(not ours or v != known[name] for v in values):
+                end = "follows from the checkpoint; leave it out" if ours else how_to_set(source)
+                raise ConfigError(f"{option}: {end}")
 
     @property
     def class_names(self) -> set[str]:
@@ -97,6 +109,17 @@ class Arguments:
         }
         given = [*self.configs, *(_parsed(value) for _, value in self._options)]
         return {name for name in (*named, *_class_paths(given)) if "." in name}
+
+
+def _inside(config: dict[str, Any], name: str) -> Any:
+    """The value of an option in a configuration, in which `init_args` may be left out."""
+    value: Any = config
+    for key in name.split("."):
+        inside = value.get("init_args") if isinstance(value, dict) else None
+        value = (
+            value.get(key, inside.get(key) if isinstance(inside, dict) else None) if isinstance(value, dict) else None
+        )
+    return value
 
 
 def _parsed(value: str) -> Any:

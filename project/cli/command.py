@@ -7,7 +7,6 @@ checkpoint says is parsed as one more `--config` before all others.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +105,7 @@ def read_command(args: list[str]) -> Command:
     if path is not None:
         return _resumed(verb, args, arguments, path) if verb == "fit" else _evaluated(verb, args, arguments, path)
     parser = build_parser(verb, FACTS if verb != "predict" else ())
+    arguments.check_links(parser.links, {})
     command = Command(verb, args, parser, parser.parse_args(arguments.ordered))
     if verb != "fit" and not (command.config.get("model") and command.config.model.init_args.get("weights")):
         raise CheckpointError(untrained)
@@ -123,7 +123,8 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     under = {**restored.training(), "model": restored.model(), "data": restored.data()}
     del checkpoint["state_dict"]
     parser = build_parser(verb, FACTS)
-    config = parser.parse_args(["--config", json.dumps({k: v for k, v in under.items() if v}), *arguments.ordered])
+    arguments.check_links(parser.links, {})
+    config = parser.parse_args(arguments.over({name: value for name, value in under.items() if value}))
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
     restored.check_teachers(config.model.init_args.get("teacher"))  # as the parser has understood it
@@ -149,7 +150,8 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     if data:
         under["data"] = {"class_path": data["class_path"], "init_args": data["init_args"] | looks}
     parser = build_parser(verb, {*FACTS, *parameters(task_class, required=True)})
-    ordered = ["--config", json.dumps(under), *arguments.ordered]
+    arguments.check_links(parser.links, facts)
+    ordered = arguments.over(under)
     parsed = [argument for argument in ordered if not argument.startswith("--print_config")]
     config = parser.parse_args(parsed)
     given = parser.parse_args(["--seed", "0", *parsed], defaults=False).model.as_dict().get("init_args") or {}
