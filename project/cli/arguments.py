@@ -85,21 +85,17 @@ class Arguments:
             value is not None and not (isinstance(value, dict) and "class_path" not in value) for value in values
         )
 
-    def check_links(self, links: dict[str, str], known: dict[str, Any]) -> None:
+    def check_links(self, links: dict[str, str]) -> None:
         """Raises a `ConfigError` where an option is given that follows from others.
 
         Args:
             links: these options, and what they follow from.
-            known: of a checkpoint, its hyperparameters by name: a configuration that its run wrote may repeat them.
         """
         sections = [{name: _parsed(value)} for name, value in self._options if name in ("model", "data")]
         for option, source in links.items():
-            section, name = option.split(".")
-            ours = section == "model" and name in known
-            values = [value for config in (*self.configs, *sections) if (value := _inside(config, option)) is not None]
-            if any(given == option for given, _ in self._options) or any(not ours or v != known[name] for v in values):
-                end = "follows from the checkpoint; leave it out" if ours else how_to_set(source)
-                raise ConfigError(f"{option}: {end}")
+            given = [_inside(config, option) for config in (*self.configs, *sections)]
+            if any(value is not None for value in given) or any(name == option for name, _ in self._options):
+                raise ConfigError(f"{option}: {how_to_set(source)}")
 
     @property
     def class_names(self) -> set[str]:

@@ -105,7 +105,7 @@ def read_command(args: list[str]) -> Command:
     if path is not None:
         return _resumed(verb, args, arguments, path) if verb == "fit" else _evaluated(verb, args, arguments, path)
     parser = build_parser(verb, FACTS if verb != "predict" else ())
-    arguments.check_links(parser.links, {})
+    arguments.check_links(parser.links)
     command = Command(verb, args, parser, parser.parse_args(arguments.ordered))
     if verb != "fit" and not (command.config.get("model") and command.config.model.init_args.get("weights")):
         raise CheckpointError(untrained)
@@ -123,7 +123,7 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     under = {**restored.training(), "model": restored.model(), "data": restored.data()}
     del checkpoint["state_dict"]
     parser = build_parser(verb, FACTS)
-    arguments.check_links(parser.links, {})
+    arguments.check_links(parser.links)
     config = parser.parse_args(arguments.over({name: value for name, value in under.items() if value}))
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
@@ -150,7 +150,10 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     if data:
         under["data"] = {"class_path": data["class_path"], "init_args": data["init_args"] | looks}
     parser = build_parser(verb, {*FACTS, *parameters(task_class, required=True)})
-    arguments.check_links(parser.links, facts)
+    # those of the task are the checkpoint's, and compared with it
+    arguments.check_links(
+        {option: source for option, source in parser.links.items() if not option.startswith("model.")}
+    )
     ordered = arguments.over(under)
     parsed = [argument for argument in ordered if not argument.startswith("--print_config")]
     config = parser.parse_args(parsed)

@@ -79,7 +79,7 @@ def test_linked_option_given_by_hand_is_refused(option, form):
         "section": [f"--{section}", json.dumps({"class_path": "X", "init_args": {name: 3}})],
     }[form]
     with pytest.raises(ConfigError, match=f"^{option}: follows .*leave it out$"):
-        Arguments("fit", arguments).check_links(LINKS, {})
+        Arguments("fit", arguments).check_links(LINKS)
 
 
 @pytest.mark.parametrize(
@@ -94,18 +94,8 @@ def test_linked_option_given_by_hand_is_refused(option, form):
 )
 def test_linked_option_names_what_to_set(option, end):
     with pytest.raises(ConfigError) as error:
-        Arguments("fit", [f"--{option}=3"]).check_links(LINKS, {})
+        Arguments("fit", [f"--{option}=3"]).check_links(LINKS)
     assert str(error.value) == f"{option}: {end}"
-
-
-def test_linked_option_of_a_checkpoint_may_be_repeated_in_a_configuration_and_not_changed():
-    for value, fits in ((20, True), (21, False)):
-        given = Arguments("test", ["--config", json.dumps({"model": {"init_args": {"max_words": value}}})])
-        if fits:
-            given.check_links(LINKS, {"max_words": 20})
-        else:
-            with pytest.raises(ConfigError, match=r"^model\.max_words: follows from the checkpoint; leave it out$"):
-                given.check_links(LINKS, {"max_words": 20})
 
 
 def test_class_names_at_any_depth_are_found_and_other_texts_are_not(tmp_path):
