@@ -23,6 +23,7 @@ from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished
 from project.runs.schema import import_path, is_object, parameters
 from project.tasks import Task
+from project.tasks.fine_tuning import check_same
 
 DEFAULT_ROOT = "runs"
 _WORDS = ("last", "best", "auto")
@@ -183,6 +184,27 @@ def check_contradictions(task: type[Task], options: Any, saved: dict[str, Any]) 
         if _contradicts(name, ours, theirs, task.free_options):
             raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
                                   "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
+
+
+def check_resumable(task: Task, options: Any, checkpoint: dict[str, Any]) -> None:
+    """Raises where a checkpoint's state of training is not one of a task with its options as they are now.
+
+    Args:
+        task: as made of the options.
+        options: its arguments.
+        checkpoint: with the configuration of its run; without one nothing is known.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    earlier = (checkpoint.get("config") or {}).get("model")
+    if earlier is None:
+        return
+    earlier = earlier.get("init_args") or {}
+    ours, theirs = options.get("optimizer"), earlier.get("optimizer")
+    if isinstance(theirs, dict) and ours.class_path.rpartition(".")[2] != theirs["class_path"].rpartition(".")[2]:
+        check_same("optimizer", ours.class_path, theirs["class_path"])
+    task.check_resumable(earlier)
 
 
 def _contradicts(name: str, ours: Any, theirs: Any, free: tuple[str, ...]) -> bool:

@@ -8,6 +8,7 @@ import math
 import os
 import warnings
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Literal
@@ -32,7 +33,7 @@ from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
-from project.cli.command import Command, check_contradictions, read_command
+from project.cli.command import Command, check_contradictions, check_resumable, read_command
 from project.cli.ranges import check_ranges
 from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
@@ -129,7 +130,8 @@ def _run_alone(command: Command, held: ExitStack) -> None:
     try:
         trainer = _build_trainer(command, objects, run)
         if run and trainer.is_global_zero:
-            _describe(command, run, objects.data)
+            if not _resumes(command):
+                _describe(command, run, objects.data)
             print_lines(*opening(objects.model, objects.data, trainer, run, command.verb), f"run: {run.path}")
         start = getattr(trainer, command.verb)
         options = {"return_predictions": False} if command.verb == "predict" else {}
@@ -196,6 +198,7 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
     if command.verb == "fit":
         saved = command.checkpoint["hyper_parameters"]
         check_contradictions(type(task), task.hparams, saved)
+        check_resumable(task, command.config.model.init_args, command.checkpoint)
     if command.verb in ("validate", "test"):
         task.check_data(data)
     if command.verb != "fit":
@@ -251,6 +254,11 @@ def _run_directory(command: Command, resumed: RunDirectory | None, held: ExitSta
     return run, True
 
 
+def _resumes(command: Command) -> bool:
+    """Whether a run goes on, whose files stay as they are until its state has been restored."""
+    return command.verb == "fit" and command.checkpoint_path is not None
+
+
 def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> None:
     if command.verb == "fit" or not (run.path / "config.yaml").exists():
         run.write_config(command.dump())
@@ -294,7 +302,8 @@ def _standing_callbacks(
     if options["enable_progress_bar"] is not False:
         callbacks += progress_callbacks(command.config.progress)
     if writes:
-        callbacks.append(RunRecord(run, command.plain_config()))
+        begin = partial(_describe, command, run, objects.data) if run and _resumes(command) else None
+        callbacks.append(RunRecord(run, command.plain_config(), begin))
     if command.verb == "fit":
         callbacks += [RandomState(), Lookahead(objects.lookahead), WeightAverage(objects.ema)]
         callbacks.append(Guard(run, objects.guard))

@@ -119,6 +119,13 @@ class Task(OptimizedModule, ABC):
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else ImageOps.exif_transpose(image)
         return to_square(to_rgb(picture), self.image_size, self.center_crop)
 
+    def check_resumable(self, earlier: dict[str, Any]) -> None:
+        """Raises a `CheckpointError` where the state of a run with earlier arguments is not one of this task.
+
+        Args:
+            earlier: the arguments, as plain types.
+        """
+
     def check_data(self, data: Any) -> None:
         """Raises a `DataError` where a data set cannot measure what this task has learned."""
 

@@ -34,7 +34,7 @@ from project.runs.undeclared import data_of
 from project.tasks.caption_features import use_features
 from project.tasks.caption_search import CaptionSearch, Decoding, in_direction
 from project.tasks.fine_tuned import FineTunedTask
-from project.tasks.fine_tuning import FineTuner, FineTuning
+from project.tasks.fine_tuning import FineTuner, FineTuning, check_same
 from project.tasks.scheduled_sampling import ScheduledSampling
 
 _WATCHED = 8  # images
@@ -218,6 +218,12 @@ class Captioner(FineTunedTask):
         if inside == name:
             return 1.0
         return self.encoder_lr * self.fine_tuner.lr_scale(inside)
+
+    def check_resumable(self, earlier: dict[str, Any]) -> None:
+        """See `Task`: also the backbone's rate."""
+        super().check_resumable(earlier)
+        if (self.encoder_lr != 1) != (earlier.get("encoder_lr", 1.0) != 1):
+            check_same("encoder_lr", self.encoder_lr, earlier.get("encoder_lr", 1.0))
 
     def check_data(self, data: Any) -> None:
         """See `Task`: its images have captions."""

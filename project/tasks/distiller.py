@@ -6,6 +6,7 @@ Shapes: B images of S × S pixels, K classes.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
+from project.tasks.fine_tuning import check_same
 from project.tasks.student import Student, TeacherTime, check_measured
 from project.tasks.teacher import Precision, Teacher, open_teacher, shapes_of
 from project.tasks.teacher_cache import TeacherCache, open_cache
@@ -120,6 +122,15 @@ class Distiller(Classifier, Student):
         )
 
     # ---- before training
+
+    def check_resumable(self, earlier: dict[str, Any]) -> None:
+        """See `Task`: what the losses learn has a state."""
+        super().check_resumable(earlier)
+        ours, theirs = (
+            sorted(name for name in names if inspect.isclass(LOSSES[name].build))
+            for names in ([term.name for term in self.terms], [term["name"] for term in earlier.get("losses") or []])
+        )
+        check_same("losses", ours, theirs)
 
     def setup(self, stage: str) -> None:
         """Opens the teacher, and builds the losses between its outputs and the student's."""
