@@ -42,8 +42,8 @@ class Task(OptimizedModule, ABC):
         optimizer: makes the optimizer from parameter groups.
         lr_scheduler: makes the schedule from the optimizer. Schedules of `project.optim` step every batch and are told
             the length of the run; torch's `OneCycleLR` and `CyclicLR` step every batch, all others every epoch.
-        init_from: a checkpoint or a file of weights to start from: weights only, where name and shape agree. Resuming
-            a run is `--ckpt_path`.
+        init_from: a checkpoint, a run's directory (its best checkpoint) or a file of weights to start from: weights only,
+            where name and shape agree. Resuming a run is `--ckpt_path`.
         sam: above 0, sharpness-aware minimisation with a neighbourhood of this radius, around any optimizer (Foret et
             al. 2020, arXiv:2010.01412); a step costs two.
     """
