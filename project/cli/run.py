@@ -34,6 +34,7 @@ from project.callbacks.results import WriteResults
 from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
 from project.cli.command import Command, check_contradictions, check_resumable, read_command
+from project.cli.monitors import check_monitors
 from project.cli.ranges import check_ranges
 from project.cli.summary import closing, how_to_go_on, opening
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
@@ -126,6 +127,9 @@ def _run_alone(command: Command, held: ExitStack) -> None:
     if teachers:
         objects.model.replace_teachers(teachers)
     check_identity(command, objects.model, objects.data)
+    if command.verb == "fit":
+        scheduler = command.config.model.init_args.get("lr_scheduler")
+        check_monitors(objects.model, objects.checkpoint, scheduler, as_list(objects.trainer.callbacks))
     run, is_new = _run_directory(command, resumed, held)
     try:
         trainer = _build_trainer(command, objects, run)
@@ -273,8 +277,7 @@ def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> Non
 def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | None) -> Trainer:
     options = dict(objects.trainer)
     for name in ("callbacks", "plugins"):
-        value = options.get(name) or []
-        options[name] = list(value) if isinstance(value, list) else [value]
+        options[name] = as_list(options.get(name))
     writes = not options["fast_dev_run"]
     options["default_root_dir"] = str(run.path.parent.parent) if run else command.root
     options["plugins"].append(AtomicCheckpointIO())
@@ -292,6 +295,11 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         raise ConfigError(f"trainer: {error}") from None
     check_precision(str(options["precision"]), trainer.strategy.root_device)
     return trainer
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list of its own of an option that may be one value, or none."""
+    return list(value) if isinstance(value, list) else [value] if value else []
 
 
 def _standing_callbacks(

@@ -131,6 +131,10 @@ class Task(OptimizedModule, ABC):
 
     # ---- what is recorded
 
+    def metric_names(self) -> set[str]:
+        """The names of all metrics that training records, those of validation among them."""
+        return {"lr", "train/loss", "train/loss_step", "train/skipped_updates"}
+
     def record(self, metrics: dict[str, float]) -> None:
         """Hands metrics of an epoch to the loggers at once, to callbacks and to `results`.
 

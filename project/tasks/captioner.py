@@ -336,6 +336,12 @@ class Captioner(FineTunedTask):
         """Records the test metrics, and those of greedy search beside them."""
         self._record_scores("test")
 
+    def metric_names(self) -> set[str]:
+        """See `Task`."""
+        probe = CaptionScores()
+        probe.update(["a"], [["a"]])
+        return super().metric_names() | {f"val/{name}" for name in (*self.means, *probe.compute())}
+
     def _record_scores(self, stage: str) -> None:
         values = {name: metric.compute().item() for name, metric in self.means.items()}
         values |= self.scores[stage].compute()
