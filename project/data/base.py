@@ -21,6 +21,7 @@ from project.data.identity import identities
 from project.data.images import find_images, is_image_name, shorter_sides
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.overfitting import OverfittingOrder
 from project.data.samples import Samples, Split, stratified_split
 from project.data.store import Store, build_store, default_cache_dir, num_cpus
 from project.errors import ConfigError, DataError
@@ -245,7 +246,7 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Shuffled and augmented."""
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
-        return self._loader("train", EvaluationOrder if overfitting else TrainingOrder)
+        return self._loader("train", OverfittingOrder if overfitting else TrainingOrder)
 
     def val_dataloader(self) -> Loader:
         """Every sample once, shared among the processes."""
@@ -322,9 +323,11 @@ class ImageDataModule(LightningDataModule):
     ) -> TrainingOrder | EvaluationOrder:
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])
         if order_class is EvaluationOrder:
-            return self._evaluation_order(length, self.batch_size if split == "train" else self.eval_batch_size)
+            return self._evaluation_order(length, self.eval_batch_size)
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         labels = self._store(split).labels.numpy() if self.resident else self.splits[split].labels
+        if order_class is OverfittingOrder:
+            return OverfittingOrder(labels, self.batch_size, self.seed, rank, world_size)
         return TrainingOrder(length, self.batch_size, self.seed, rank, world_size, labels, self.balance, self.repeats)
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
