@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,10 @@ from project.yaml_files import load_yaml
 
 _SECTIONS = ("model", "data", "trainer", "checkpoint", "early_stopping", "budget")
 _CLASSES = ("model", "data", "model.optimizer", "model.lr_scheduler", "trainer.callbacks", "trainer.strategy")
+
+
+_SHORT = ("-c", "-h")
+_FLAGS = ("-h", "--help", "--print_config")  # they take no value, or one behind an equals sign
 
 
 class Arguments:
@@ -36,13 +42,15 @@ class Arguments:
         while position < len(arguments):
             option, equals, value = arguments[position].partition("=")
             width = 1
-            if not equals and position + 1 < len(arguments):
-                value, width = arguments[position + 1], 2
+            following = arguments[position + 1 : position + 2]
+            if not equals and following and option not in _FLAGS and not following[0].startswith("--"):
+                value, width = following[0], 2
+            if not option.startswith("--") and option not in _SHORT:
+                raise ConfigError(_without_option(arguments[position], arguments[:position]))
             if option in ("--config", "-c") and value:
                 configs.append(value)
             else:
-                width = 1
-                rest.append(arguments[position])
+                rest += arguments[position : position + width]
                 self._options.append((option.removeprefix("--").replace(".init_args.", "."), value))
             position += width
         texts = [_read_text(config) for config in configs]
@@ -105,6 +113,18 @@ class Arguments:
         }
         given = [*self.configs, *(_parsed(value) for _, value in self._options)]
         return {name for name in (*named, *_class_paths(given)) if "." in name}
+
+
+def _without_option(argument: str, earlier: list[str]) -> str:
+    """One line on an argument that is no option and no option's value."""
+    if override := re.fullmatch(r"[+~-]*([A-Za-z_][\w.]*)=(.*)", argument, re.DOTALL):
+        return f"{argument}: options begin with two dashes; give --{override[1]} {shlex.quote(override[2])}"
+    option = next((each for each in reversed(earlier) if each.startswith("-")), "").partition("=")[0]
+    if option in ("--config", "-c") or (not option and argument.endswith((".yaml", ".yml"))):
+        return f"{argument}: belongs to no option; give each configuration its own --config, here --config {argument}"
+    if not option or option in _FLAGS:
+        return f"{argument}: belongs to no option; name it, such as --ckpt_path {argument}"
+    return f"{argument}: is another value of {option}, which takes one; put patterns such as '*.png' in quotes"
 
 
 def _inside(config: dict[str, Any], name: str) -> Any:

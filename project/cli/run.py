@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import math
-import os
 import warnings
 from contextlib import ExitStack
 from functools import partial
@@ -46,6 +45,7 @@ from project.metrics.direction import direction
 from project.redaction import hidden_options
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory, find_runs, find_unfinished, lock_start
+from project.runs.launch import check_rank, is_first, launch_mistake
 from project.runs.loggers import standing_loggers
 from project.runs.noise import quiet_lightning
 from project.runs.precision import check_precision
@@ -163,7 +163,7 @@ def _train_teachers(command: Command) -> dict[str, str]:
     runs = teachers_of_checkpoint(command)
     for source, teaching in teachers_to_train(command).items():
         with ExitStack() as held:
-            if _is_first() and finished_run(teaching) is None:  # another student may be training it
+            if is_first() and finished_run(teaching) is None:  # another student may be training it
                 held.enter_context(lock_start(teaching.plain_config(), teaching.root, teaching.name, math.inf))
             run = finished_run(teaching)
             if run is None and command.config.trainer.fast_dev_run:
@@ -209,15 +209,10 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
         for name in ("image_size", "center_crop"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
-    if command.verb != "predict" and _is_first():
+    if command.verb != "predict" and is_first():
         compare(
             command.checkpoint.get("data"), data, command.verb
         )  # before anything is written; the task prints the line
-
-
-def _is_first() -> bool:
-    """Whether it is the first process of the run, before there is a Trainer to ask."""
-    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _resumed_run(command: Command, held: ExitStack) -> RunDirectory | None:
@@ -225,7 +220,7 @@ def _resumed_run(command: Command, held: ExitStack) -> RunDirectory | None:
 
     A fit has it to itself, and with `--ckpt_path auto` also its configuration, of which two at once would start two runs.
     """
-    if command.config.trainer.fast_dev_run or not _is_first():
+    if command.config.trainer.fast_dev_run or not is_first():
         return None
     fits = command.verb == "fit"
     if fits and command.config.ckpt_path == "auto":
@@ -246,7 +241,7 @@ def _run_directory(command: Command, resumed: RunDirectory | None, held: ExitSta
 
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
-    if command.config.trainer.fast_dev_run or not _is_first():
+    if command.config.trainer.fast_dev_run or not is_first():
         return None, False
     if resumed:
         resumed.check_writable()
@@ -291,8 +286,9 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You passed `Trainer\\(accelerator='cpu', precision=", UserWarning)
             trainer = Trainer(**options)
-    except (ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
-        raise ConfigError(f"trainer: {error}") from None
+    except (ValueError, TypeError, RuntimeError, KeyError, ModuleNotFoundError) as error:
+        raise ConfigError(launch_mistake(error)) from None
+    check_rank(trainer.world_size)
     check_precision(str(options["precision"]), trainer.strategy.root_device)
     return trainer
 

@@ -297,6 +297,7 @@ def checkpoint_of(path: Path, word: str, option: str = "ckpt_path") -> Path:
     if os.path.lexists(path / CONFIG) and found.is_file():
         return found
     runs = find_runs(path.parent, path.name)  # it has the versions of a name
+    runs = runs or [run for name in sorted(path.iterdir()) for run in find_runs(path, name.name)]
     if not runs and os.path.lexists(path.parent / CONFIG):
         runs = [RunDirectory(path.parent)]
     hint = f"; give a run, such as {runs[-1].path}" if runs else ""
