@@ -230,7 +230,9 @@ class _Run:
             for metric, value in (self._read(file, _numbers, dict, needed=False) or {}).items():
                 if metric in FACTS:
                     continue
-                if value is None or isinstance(value, float):  # null is no number, such as that of a class without images
+                if value is None or isinstance(
+                    value, float
+                ):  # null is no number, such as that of a class without images
                     yield *self.keys.values(), metric, math.nan if value is None else value
                 else:
                     self._report(f"{file}: {metric} is no number")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,10 +22,15 @@ class RunRecord(Callback):
     Args:
         run: the run's directory; only the first process knows it before `setup`.
         config: the configuration, as plain types.
+        begin: called in the first process when training begins: whatever failed before leaves a resumed run as it was.
     """
 
-    def __init__(self, run: RunDirectory | None, config: dict[str, Any]) -> None:
+    def __init__(
+        self, run: RunDirectory | None, config: dict[str, Any], begin: Callable[[], None] | None = None
+    ) -> None:
         self.run = run
+        self._begin = begin
+        self._has_begun = False
         self.config = hide_secrets(config)
         self._writes = False
 
@@ -41,6 +47,9 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes that the run is under way."""
+        self._has_begun = True
+        if self._writes and self._begin is not None:
+            self._begin()
         self._write_status("running")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -63,7 +72,7 @@ class RunRecord(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Notes that it did not."""
-        if trainer.state.fn == "fit":
+        if trainer.state.fn == "fit" and self._has_begun:
             failed = isinstance(exception, Exception) or stopped_by_guard(trainer)
             self._write_status("failed" if failed else "interrupted")
 

@@ -25,6 +25,7 @@ from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinish
 from project.runs.precision import evaluation_device, precision_of, usable_precision
 from project.runs.schema import import_path, is_object, parameters
 from project.tasks import Task
+from project.tasks.fine_tuning import check_same
 from project.yaml_files import dump_yaml
 
 DEFAULT_ROOT = "runs"
@@ -109,6 +110,7 @@ def read_command(args: list[str]) -> Command:
     if path is not None:
         return _resumed(verb, args, arguments, path) if verb == "fit" else _evaluated(verb, args, arguments, path)
     parser = build_parser(verb, FACTS if verb != "predict" else ())
+    arguments.check_links(parser.links)
     command = Command(verb, args, parser, parser.parse_args(arguments.ordered))
     if verb != "fit" and not (command.config.get("model") and command.config.model.init_args.get("weights")):
         raise CheckpointError(untrained)
@@ -126,9 +128,8 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     under = {**restored.training(), "model": restored.model(), "data": restored.data()}
     del checkpoint["state_dict"]
     parser = build_parser(verb, FACTS)
-    config = parser.parse_args(
-        ["--config", dump_yaml({k: v for k, v in under.items() if v}, in_line=True), *arguments.ordered]
-    )
+    arguments.check_links(parser.links)
+    config = parser.parse_args(arguments.over({name: value for name, value in under.items() if value}))
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
     restored.check_teachers(config.model.init_args.get("teacher"))  # as the parser has understood it
@@ -157,7 +158,11 @@ def _evaluated(verb: str, args: list[str], arguments: Arguments, path: Path) -> 
     if data:
         under["data"] = {"class_path": data["class_path"], "init_args": data["init_args"] | looks}
     parser = build_parser(verb, {*FACTS, *parameters(task_class, required=True)})
-    ordered = ["--config", dump_yaml(under, in_line=True), *arguments.ordered]
+    # those of the task are the checkpoint's, and compared with it
+    arguments.check_links(
+        {option: source for option, source in parser.links.items() if not option.startswith("model.")}
+    )
+    ordered = arguments.over(under)
     parsed = [argument for argument in ordered if not argument.startswith("--print_config")]
     config = parser.parse_args(parsed)
     given = parser.parse_args(["--seed", "0", *parsed], defaults=False).as_dict()
@@ -192,6 +197,27 @@ def check_contradictions(task: type[Task], options: Any, saved: dict[str, Any]) 
         if _contradicts(name, ours, theirs, task.free_options):
             raise CheckpointError(f"model.{name}: {_brief(ours)} contradicts the checkpoint's {_brief(theirs)}; "
                                   "leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
+
+
+def check_resumable(task: Task, options: Any, checkpoint: dict[str, Any]) -> None:
+    """Raises where a checkpoint's state of training is not one of a task with its options as they are now.
+
+    Args:
+        task: as made of the options.
+        options: its arguments.
+        checkpoint: with the configuration of its run; without one nothing is known.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    earlier = (checkpoint.get("config") or {}).get("model")
+    if earlier is None:
+        return
+    earlier = earlier.get("init_args") or {}
+    ours, theirs = options.get("optimizer"), earlier.get("optimizer")
+    if isinstance(theirs, dict) and ours.class_path.rpartition(".")[2] != theirs["class_path"].rpartition(".")[2]:
+        check_same("optimizer", ours.class_path, theirs["class_path"])
+    task.check_resumable(earlier)
 
 
 def _contradicts(name: str, ours: Any, theirs: Any, free: tuple[str, ...]) -> bool:

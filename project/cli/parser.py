@@ -24,11 +24,13 @@ from project.callbacks.guard import GuardOptions
 from project.callbacks.lookahead import LookaheadOptions
 from project.callbacks.progress import ProgressStyle
 from project.callbacks.watching import Watching
+from project.cli.layers import start_anew_with_another_class
 from project.cli.mistakes import class_names, explain
 from project.errors import ConfigError
 from project.files import OutputPath
 from project.runs.budget import Budget, EarlyStoppingOptions
 from project.runs.precision import fastest_precision
+from project.runs.schema import parameters, subclasses
 from project.tasks import Task
 from project.yaml_files import dump_yaml, load_option
 
@@ -51,6 +53,7 @@ GROUPS: dict[str, Any] = {
     "budget": Budget,
 }
 """Groups of training options beside those of model, data and trainer."""
+start_anew_with_another_class()
 
 _MODE = "project"
 # libyaml, which jsonargparse uses, reads neither escapes such as \ud83d\ude00 of JSON nor names that are not UTF-8
@@ -59,7 +62,20 @@ set_dumper(_MODE, dump_yaml)
 
 
 class Parser(ArgumentParser):
-    """jsonargparse's parser, whose mistakes are one line instead of seventy."""
+    """jsonargparse's parser, whose mistakes are one line instead of seventy.
+
+    Attributes:
+        links: options that follow from others, and those others; given by hand they would have no effect.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.links: dict[str, str] = {}
+        super().__init__(*args, **options)
+
+    def link_arguments(self, source: Any, target: str, *args: Any, **options: Any) -> None:
+        """See jsonargparse; notes the link."""
+        super().link_arguments(source, target, *args, **options)
+        self.links[target.replace(".init_args.", ".")] = source.replace(".init_args.", ".")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the mistake as a `ConfigError`."""
@@ -107,7 +123,17 @@ def build_parser(verb: str, given: Iterable[str] = ()) -> Parser:
     parser.link_arguments("seed", "data.init_args.seed")
     for name in given:
         parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        if name not in FACTS:  # of a checkpoint, and options none the less
+            del parser.links[f"model.{name}"]
     return parser
+
+
+def how_to_set(source: str) -> str:
+    """Ends a sentence on an option that follows from another: what is to be set in its place."""
+    section, _, name = source.rpartition(".")
+    if not section or any(name in parameters(cls) for cls in subclasses(LightningDataModule)):
+        return f"follows --{source}; set that, and leave it out"
+    return "follows from the data; leave it out"
 
 
 def _try_whole_numbers_first() -> None:

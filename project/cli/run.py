@@ -8,6 +8,7 @@ import math
 import os
 import warnings
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Literal
@@ -32,7 +33,8 @@ from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
-from project.cli.command import Command, check_contradictions, read_command
+from project.cli.command import Command, check_contradictions, check_resumable, read_command
+from project.cli.monitors import check_monitors
 from project.cli.ranges import check_ranges
 from project.cli.summary import closing, how_to_go_on, opening, unreadable
 from project.cli.teachers import finished_run, teachers_of_checkpoint, teachers_to_train
@@ -44,6 +46,7 @@ from project.metrics.direction import direction
 from project.redaction import hidden_options
 from project.runs.checkpoints import AtomicCheckpointIO
 from project.runs.directory import RunDirectory, find_runs, find_unfinished, lock_start
+from project.runs.launch import check_rank, is_first, launch_mistake
 from project.runs.loggers import standing_loggers
 from project.runs.noise import quiet_lightning
 from project.runs.precision import check_precision
@@ -126,11 +129,15 @@ def _run_alone(command: Command, held: ExitStack) -> None:
     if teachers:
         objects.model.replace_teachers(teachers)
     check_identity(command, objects.model, objects.data)
+    if command.verb == "fit":
+        scheduler = command.config.model.init_args.get("lr_scheduler")
+        check_monitors(objects.model, objects.checkpoint, scheduler, as_list(objects.trainer.callbacks))
     run, is_new = _run_directory(command, resumed, held)
     try:
         trainer = _build_trainer(command, objects, run)
         if run and trainer.is_global_zero:
-            _describe(command, run, objects.data)
+            if not _resumes(command):
+                _describe(command, run, objects.data)
             print_lines(*opening(objects.model, objects.data, trainer, run, command.verb), f"run: {run.path}")
         start = getattr(trainer, command.verb)
         options = {"return_predictions": False} if command.verb == "predict" else {}
@@ -158,7 +165,7 @@ def _train_teachers(command: Command) -> dict[str, str]:
     runs = teachers_of_checkpoint(command)
     for source, teaching in teachers_to_train(command).items():
         with ExitStack() as held:
-            if _is_first() and finished_run(teaching) is None:  # another student may be training it
+            if is_first() and finished_run(teaching) is None:  # another student may be training it
                 held.enter_context(lock_start(teaching.plain_config(), teaching.root, teaching.name, math.inf))
             run = finished_run(teaching)
             if run is None and command.config.trainer.fast_dev_run:
@@ -202,21 +209,17 @@ def check_identity(command: Command, task: Task, data: ImageDataModule) -> None:
         if (ours := task.hparams.get("value_range")) != (theirs := saved.get("value_range")):  # null has a meaning, too
             raise ConfigError(f"data.value_range: {ours} contradicts the checkpoint's {theirs}; leave it out")
         check_contradictions(type(task), task.hparams, saved)
+        check_resumable(task, command.config.model.init_args, command.checkpoint)
     if command.verb in ("validate", "test"):
         task.check_data(data)
     if command.verb != "fit":
         for name in ("image_size", "center_crop", "value_range"):
             if (ours := getattr(data, name)) != (theirs := getattr(task, name)):
                 raise ConfigError(f"data.{name}: {ours} contradicts the checkpoint's {theirs}")
-    if command.verb != "predict" and _is_first():
+    if command.verb != "predict" and is_first():
         compare(
             command.checkpoint.get("data"), data, command.verb
         )  # before anything is written; the task prints the line
-
-
-def _is_first() -> bool:
-    """Whether it is the first process of the run, before there is a Trainer to ask."""
-    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _resumed_run(command: Command, held: ExitStack) -> RunDirectory | None:
@@ -224,7 +227,7 @@ def _resumed_run(command: Command, held: ExitStack) -> RunDirectory | None:
 
     A fit has it to itself, and with `--ckpt_path auto` also its configuration, of which two at once would start two runs.
     """
-    if command.config.trainer.fast_dev_run or not _is_first():
+    if command.config.trainer.fast_dev_run or not is_first():
         return None
     fits = command.verb == "fit"
     if fits and command.config.ckpt_path == "auto":
@@ -247,7 +250,7 @@ def _run_directory(command: Command, resumed: RunDirectory | None, held: ExitSta
 
     The first process makes it; the others learn of it in `RunRecord.setup`.
     """
-    if command.config.trainer.fast_dev_run or not _is_first():
+    if command.config.trainer.fast_dev_run or not is_first():
         return None, False
     if resumed:
         resumed.check_writable()
@@ -280,6 +283,11 @@ def _predictions_directory(run: RunDirectory | None) -> RunDirectory | None:
     return RunDirectory(free_path(run.path, "predictions_{}", start=1))
 
 
+def _resumes(command: Command) -> bool:
+    """Whether a run goes on, whose files stay as they are until its state has been restored."""
+    return command.verb == "fit" and command.checkpoint_path is not None
+
+
 def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> None:
     if command.verb == "fit" or not (run.path / "config.yaml").exists():
         run.write_config(command.dump())
@@ -294,8 +302,7 @@ def _describe(command: Command, run: RunDirectory, data: ImageDataModule) -> Non
 def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | None) -> Trainer:
     options = dict(objects.trainer)
     for name in ("callbacks", "plugins"):
-        value = options.get(name) or []
-        options[name] = list(value) if isinstance(value, list) else [value]
+        options[name] = as_list(options.get(name))
     writes = not options["fast_dev_run"]
     options["default_root_dir"] = str(run.path.parent.parent) if run else command.root
     options["plugins"].append(AtomicCheckpointIO())
@@ -309,10 +316,16 @@ def _build_trainer(command: Command, objects: Namespace, run: RunDirectory | Non
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You passed `Trainer\\(accelerator='cpu', precision=", UserWarning)
             trainer = Trainer(**options)
-    except (ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
-        raise ConfigError(f"trainer: {error}") from None
+    except (ValueError, TypeError, RuntimeError, KeyError, ModuleNotFoundError) as error:
+        raise ConfigError(launch_mistake(error)) from None
+    check_rank(trainer.world_size)
     check_precision(str(options["precision"]), trainer.strategy.root_device)
     return trainer
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list of its own of an option that may be one value, or none."""
+    return list(value) if isinstance(value, list) else [value] if value else []
 
 
 def _standing_callbacks(
@@ -323,7 +336,8 @@ def _standing_callbacks(
     if options["enable_progress_bar"] is not False:
         callbacks += progress_callbacks(command.config.progress)
     if writes:
-        callbacks.append(RunRecord(run, command.plain_config()))
+        begin = partial(_describe, command, run, objects.data) if run and _resumes(command) else None
+        callbacks.append(RunRecord(run, command.plain_config(), begin))
     if command.verb == "fit":
         callbacks += [RandomState(), Lookahead(objects.lookahead), WeightAverage(objects.ema)]
         callbacks.append(Guard(run, objects.guard))

@@ -22,6 +22,7 @@ from project.data.images import ValueRange
 from project.data.inputs import find_inputs
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
+from project.data.overfitting import OverfittingOrder
 from project.data.samples import Samples, Split, stratified_split
 from project.data.store import Store, build_store, default_cache_dir, num_cpus, readable
 from project.data.value_range import check_value_range, find_value_range
@@ -229,7 +230,7 @@ class ImageDataModule(LightningDataModule):
     def training_order(self) -> TrainingOrder | EvaluationOrder:
         """Batches of an epoch of this process."""
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
-        return self._order("train", EvaluationOrder if overfitting else TrainingOrder)
+        return self._order("train", OverfittingOrder if overfitting else TrainingOrder)
 
     def _square(self, split: Split) -> tuple[int, float]:
         """Side of the images of a split, and how much of the central square they show."""
@@ -338,9 +339,11 @@ class ImageDataModule(LightningDataModule):
     ) -> TrainingOrder | EvaluationOrder:
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])
         if order_class is EvaluationOrder:
-            return self._evaluation_order(length, self.batch_size if split == "train" else self.eval_batch_size)
+            return self._evaluation_order(length, self.eval_batch_size)
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         labels = self._store(split).labels.numpy() if self.resident else self.splits[split].labels
+        if order_class is OverfittingOrder:
+            return OverfittingOrder(labels, self.batch_size, self.seed, rank, world_size)
         return TrainingOrder(length, self.batch_size, self.seed, rank, world_size, labels, self.balance, self.repeats)
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:

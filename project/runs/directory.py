@@ -289,18 +289,28 @@ def find_checkpoint(word: str, root: str | Path, name: str) -> Path:
     raise RunError(f"ckpt_path: no run in {Path(root, name)} has a {word}.ckpt; give a path, or another --name")
 
 
-def checkpoint_of(path: Path, word: str) -> Path:
-    """A checkpoint as it is given; of a run's folder, its `best.ckpt` or `last.ckpt`, for the words `best` and `last`.
+def checkpoint_of(path: Path, word: str, option: str = "ckpt_path") -> Path:
+    """A checkpoint as it is given; of a run's directory, its `best.ckpt` or `last.ckpt`, for the words `best` and `last`.
+
+    Args:
+        path: of a checkpoint or of a run.
+        word: `best` or `last`.
+        option: that the path is of, for messages.
 
     Raises:
-        CheckpointError: the folder is no run that has one.
+        CheckpointError: the directory is no run that has one.
     """
     if not path.is_dir():
         return path
     found = path / "checkpoints" / f"{word}.ckpt"
-    if not os.path.lexists(path / CONFIG) or not found.is_file():
-        raise CheckpointError(f"ckpt_path: {path}: the folder is no run with a checkpoints/{word}.ckpt")
-    return found
+    if os.path.lexists(path / CONFIG) and found.is_file():
+        return found
+    runs = find_runs(path.parent, path.name)  # it has the versions of a name
+    runs = runs or [run for name in sorted(path.iterdir()) for run in find_runs(path, name.name)]
+    if not runs and os.path.lexists(path.parent / CONFIG):
+        runs = [RunDirectory(path.parent)]
+    hint = f"; give a run, such as {runs[-1].path}" if runs else ""
+    raise CheckpointError(f"{option}: {path}: the folder is no run with a checkpoints/{word}.ckpt{hint}")
 
 
 def find_unfinished(config: dict[str, Any], root: str | Path, name: str) -> Path | None:

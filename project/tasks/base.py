@@ -44,8 +44,8 @@ class Task(OptimizedModule, ABC):
         optimizer: makes the optimizer from parameter groups.
         lr_scheduler: makes the schedule from the optimizer. Schedules of `project.optim` step every batch and are told
             the length of the run; torch's `OneCycleLR` and `CyclicLR` step every batch, all others every epoch.
-        init_from: a checkpoint or a file of weights to start from: weights only, where name and shape agree. Resuming
-            a run is `--ckpt_path`.
+        init_from: a checkpoint, a run's directory (its best checkpoint) or a file of weights to start from: weights only,
+            where name and shape agree. Resuming a run is `--ckpt_path`.
         sam: above 0, sharpness-aware minimisation with a neighbourhood of this radius, around any optimizer (Foret et
             al. 2020, arXiv:2010.01412); a step costs two.
     """
@@ -127,10 +127,21 @@ class Task(OptimizedModule, ABC):
         """Inside it the network computes in `precision`, as it does under the commands."""
         return computing(self, self.precision, self.device)
 
+    def check_resumable(self, earlier: dict[str, Any]) -> None:
+        """Raises a `CheckpointError` where the state of a run with earlier arguments is not one of this task.
+
+        Args:
+            earlier: the arguments, as plain types.
+        """
+
     def check_data(self, data: Any) -> None:
         """Raises a `DataError` where a data set cannot measure what this task has learned."""
 
     # ---- what is recorded
+
+    def metric_names(self) -> set[str]:
+        """The names of all metrics that training records, those of validation among them."""
+        return {"lr", "train/loss", "train/loss_step", "train/skipped_updates"}
 
     def record(self, metrics: dict[str, float]) -> None:
         """Hands metrics of an epoch to the loggers at once, to callbacks and to `results`.

@@ -258,6 +258,11 @@ class CaptionDistiller(Captioner, Student):
             self.agreement.update(torch.tensor(same).float().mean(), len(same))
         return outputs
 
+    def metric_names(self) -> set[str]:
+        """See `Captioner`."""
+        losses = {f"train/{kind}_{name}" for name in self.weight_of for kind in ("loss", "weighted")}
+        return super().metric_names() | losses | {"train/agreement", "train/teacher_kl"}
+
     def _record_scores(self, stage: str) -> None:
         super()._record_scores(stage)
         if stage == "test":

@@ -49,7 +49,7 @@ class Decoding:
         direction: how a bidirectional captioner chooses between its two decoders' captions: by the larger `sum` of
             log-probabilities (Wang et al. 2016, arXiv:1604.00790), by their `mean`, or by `rescore`: the log-probability
             that both give to each caption of either.
-        ensemble: checkpoints of captioners with the same vocabulary, whose probabilities are averaged with this one's.
+        ensemble: checkpoints, or runs' directories, of captioners with the same vocabulary, whose probabilities are averaged with this one's.
 
     Raises:
         ConfigError: a value is out of its range, or contradicts another.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, get_args
 
@@ -31,6 +32,7 @@ from project.models.captioning import CaptionNetwork, DecoderOptions, Features
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import WarmupCosine
+from project.runs.directory import checkpoint_of
 from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
 from project.tasks.caption_answers import answers_of
@@ -38,7 +40,7 @@ from project.tasks.caption_features import use_features
 from project.tasks.caption_results import caption_files
 from project.tasks.caption_search import CaptionSearch, Decoding, cut_best, in_direction
 from project.tasks.fine_tuned import FineTunedTask
-from project.tasks.fine_tuning import FineTuner, FineTuning
+from project.tasks.fine_tuning import FineTuner, FineTuning, check_same
 from project.tasks.scheduled_sampling import ScheduledSampling
 
 _WATCHED = 8  # images
@@ -216,7 +218,8 @@ class Captioner(FineTunedTask):
             return
         self._others = []
         for path in self.search.decoding.ensemble:
-            other = Captioner.load_from_checkpoint(path, map_location=self.device)
+            file = checkpoint_of(Path(path), "best", "model.decoding.ensemble")
+            other = Captioner.load_from_checkpoint(file, map_location=self.device)
             for name in ("vocabulary", "tokenizer", "image_size", "center_crop", "value_range"):
                 if other.hparams[name] != self.hparams[name]:
                     raise CheckpointError(f"model.decoding.ensemble: {path}: has another {name}; all need the same")
@@ -238,6 +241,12 @@ class Captioner(FineTunedTask):
         if inside == name:
             return 1.0
         return self.encoder_lr * self.fine_tuner.lr_scale(inside)
+
+    def check_resumable(self, earlier: dict[str, Any]) -> None:
+        """See `Task`: also the backbone's rate."""
+        super().check_resumable(earlier)
+        if (self.encoder_lr != 1) != (earlier.get("encoder_lr", 1.0) != 1):
+            check_same("encoder_lr", self.encoder_lr, earlier.get("encoder_lr", 1.0))
 
     def check_data(self, data: Any) -> None:
         """See `Task`: its images have captions."""
@@ -374,6 +383,12 @@ class Captioner(FineTunedTask):
     def on_test_epoch_end(self) -> None:
         """Records the test metrics, and those of greedy search beside them."""
         self._record_scores("test")
+
+    def metric_names(self) -> set[str]:
+        """See `Task`."""
+        probe = CaptionScores()
+        probe.update(["a"], [["a"]])
+        return super().metric_names() | {f"val/{name}" for name in (*self.means, *probe.compute())}
 
     def _record_scores(self, stage: str) -> None:
         values = {name: metric.compute().item() for name, metric in self.means.items()}

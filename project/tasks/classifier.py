@@ -276,6 +276,13 @@ class Classifier(FineTunedTask):
         """Records the test metrics."""
         self._record_metrics("test")
 
+    def metric_names(self) -> set[str]:
+        """See `Task`."""
+        probe, num_classes = SplitScores(len(self.class_names)), len(self.class_names)
+        probe.update(torch.zeros(()), 1.0, torch.zeros(1, num_classes), torch.zeros(1, dtype=torch.long), None)
+        names = {f"val/{name}" for name in probe.compute(calibrated=False)}
+        return super().metric_names() | names | {"val/temperature", "train/accuracy"}
+
     def _record_metrics(self, stage: str) -> None:
         metrics, fitting = self.metrics[f"{stage}_metrics"], self.trainer.state.fn == "fit"
         values = {f"{stage}/{name}": value for name, value in metrics.compute(calibrated=not fitting).items()}

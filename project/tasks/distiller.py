@@ -18,6 +18,7 @@ from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
 from project.losses.crd import CRD
 from project.losses.distillation import LOSSES, DistillationLosses, LossTerm, Outputs, Sum, Targets
+from project.losses.distillation.losses import check_learned, means_of
 from project.metrics.sums import WeightedMean
 from project.runs.loggers import record_costs
 from project.runs.precision import check_compiler
@@ -81,10 +82,9 @@ class Distiller(Classifier, Student):
         **options: Any,
     ) -> None:
         super().__init__(class_names, image_size, **options)
-        if label_weight is not None and label_weight < 0:
-            raise ConfigError(f"model.label_weight: must be at least 0; got {label_weight}")
-        if cache_gib < 0:
-            raise ConfigError(f"model.cache_gib: must be at least 0; got {cache_gib}")
+        for name, value in (("label_weight", label_weight), ("cache_gib", cache_gib)):
+            if value is not None and value < 0:
+                raise ConfigError(f"model.{name}: must be at least 0; got {value}")
         if not 0 <= teacher_decay < 1:
             raise ConfigError(f"model.teacher_decay: must be at least 0 and below 1; got {teacher_decay}")
         if losses is not None and not losses:
@@ -121,6 +121,11 @@ class Distiller(Classifier, Student):
         )
 
     # ---- before training
+
+    def check_resumable(self, earlier: dict[str, Any]) -> None:
+        """See `Task`: what the losses learn has a state."""
+        super().check_resumable(earlier)
+        check_learned(self.terms, earlier.get("losses") or [])
 
     def setup(self, stage: str) -> None:
         """Opens the teacher, and builds the losses between its outputs and the student's."""
@@ -346,6 +351,11 @@ class Distiller(Classifier, Student):
         self.beside["teacher_accuracy"].update((teacher == batch.labels).float().mean(), len(batch.labels))
         self.beside["agreement"].update((teacher == student).float().mean(), len(batch.labels))
         return logits
+
+    def metric_names(self) -> set[str]:
+        """See `Task`."""
+        means = ("agreement", "teacher_kl", *means_of(self.terms))
+        return super().metric_names() | {*(f"train/{m}" for m in means), *(f"val/{name}" for name in self.beside)}
 
     def _record_metrics(self, stage: str) -> None:
         super()._record_metrics(stage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 
 from project.models import Backbone
 from project.models.normalize import Normalize
+from project.runs.schema import Schema
 from project.runs.undeclared import data_of
 from project.tasks.base import Task
-from project.tasks.fine_tuning import FineTuner
+from project.tasks.fine_tuning import FineTuner, FineTuning
 
 _LOOKED_AT = 5000  # images that weights are computed from
 
@@ -31,6 +32,12 @@ class FineTunedTask(Task):
                 if isinstance(module, Backbone):
                     module.initialize_from(self._training_images())
         super().setup(stage)
+
+    def check_resumable(self, earlier: dict[str, Any]) -> None:
+        """See `Task`: the same parts learn, in the same groups."""
+        super().check_resumable(earlier)
+        options = earlier.get("fine_tuning") or {}
+        self.fine_tuner.check_resumable(Schema(build=True).value(options, FineTuning, "model.fine_tuning"))
 
     def _training_images(self) -> Iterator[Tensor]:
         """The same in each process; on the host, since nothing is on its device yet."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from project.errors import ConfigError, did_you_mean
+from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.models import Backbone
 
 _HEAD = "head"
@@ -55,6 +55,17 @@ class FineTuning:
             raise ConfigError(f"model.fine_tuning.layer_decay: must be above 0 and at most 1; got {self.layer_decay}")
 
 
+def check_same(option: str, ours: object, earlier: object) -> None:
+    """Raises a `CheckpointError` where an option that an optimizer's state goes with is another than that of the run."""
+    if ours != earlier:
+        raise CheckpointError(f"model.{option}: {ours} contradicts the checkpoint's {earlier}, with which its optimizer's state "
+                              "goes; leave it out, or start a new run from its weights with --model.init_from")  # fmt: skip
+
+
+def _listed(names: list[str] | str) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
 class FineTuner:
     """`FineTuning` applied to one network.
 
@@ -73,18 +84,38 @@ class FineTuner:
             name: module for name, module in modules.items() if any(True for _ in module.parameters())
         }
         below_head = [name for name in self._parts if name != _HEAD]
-        given = [options.frozen] if isinstance(options.frozen, str) else list(options.frozen)
-        for name in given:
+        for name in _listed(options.frozen):
             self._check("frozen", name, [*self._parts, "all"])
         for name in options.freeze_after:
             self._check("freeze_after", name, list(self._parts))
-        self._never = set(below_head) if "all" in given else set(given)
+        self._never = self._never_learning(options)
         if self._never == set(self._parts):
             raise ConfigError("model.fine_tuning.frozen: every part is frozen, so nothing would learn")
         self._frozen = self._never
         self._learning: dict[str, list[nn.Parameter]] = {}
         # from the head down: the order in which they begin to learn
         self._descending = below_head[::-1]
+
+    def _never_learning(self, options: FineTuning) -> set[str]:
+        given = _listed(options.frozen)
+        return self._parts.keys() - {_HEAD} if "all" in given else set(given)
+
+    def check_resumable(self, earlier: FineTuning) -> None:
+        """Raises where a run with earlier options has its optimizer's state in other groups of parameters.
+
+        Raises:
+            CheckpointError: a part that has no state would learn, or the other way round; or rates are no longer equal, or
+                now are.
+        """
+        ours = self.options
+        groups = {
+            "frozen": (self._never, self._never_learning(earlier)),
+            "layer_decay": (ours.layer_decay != 1, earlier.layer_decay != 1),
+            "norm_bias_lr": (ours.norm_bias_lr != 1, earlier.norm_bias_lr != 1),
+        }
+        for name, (now, then) in groups.items():
+            if now != then:
+                check_same(f"fine_tuning.{name}", getattr(ours, name), getattr(earlier, name))
 
     @staticmethod
     def _check(option: str, name: str, known: list[str]) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from project.errors import CheckpointError, ConfigError
 from project.runs.checkpoints import read_checkpoint
+from project.runs.directory import checkpoint_of
 from project.tasks.base import Task
 
 _EXPORTED = ("data", "epoch", "global_step", "pytorch-lightning_version", "precision", "schema", "state_dict")
@@ -115,10 +116,7 @@ def find_teacher(source: str, forms: str) -> Path:
     if is_config(source):
         raise ConfigError(f"model.teacher: {source} is a configuration; the command `fit` trains it first, elsewhere "
                           "give its run or its checkpoint")  # fmt: skip
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-        if not path.is_file():
-            raise CheckpointError(f"model.teacher: {source}: the folder is no run with a checkpoints/best.ckpt")
+    path = checkpoint_of(path, "best", "model.teacher")
     if not path.is_file():
         raise CheckpointError(f"model.teacher: {source}: there is no such checkpoint or run; give one, {forms}")
     return path

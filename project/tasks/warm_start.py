@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from project.errors import CheckpointError
 from project.runs.checkpoints import read_weights
+from project.runs.directory import checkpoint_of
 
 
 def load_matching(module: nn.Module, path: str) -> str:
     """Copies the weights of a file into `module` where name and shape agree; returns what was and was not taken.
 
+    Args:
+        module: the network.
+        path: a file of weights, a checkpoint, or a run's directory, which stands for its best checkpoint.
+
     Raises:
         CheckpointError: the file cannot be read, or nothing in it fits.
     """
+    path = str(checkpoint_of(Path(path), "best", "model.init_from"))
     weights, own = read_weights(path), module.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not fitting:

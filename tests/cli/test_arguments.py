@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from project.cli.arguments import Arguments
+from project.cli.parser import FACTS, build_parser
 from project.errors import ConfigError
 
 
@@ -61,17 +63,39 @@ def test_the_last_value_of_an_option(arguments, name, value):
     assert Arguments("fit", arguments.split()).last(name) == value
 
 
+LINKS = build_parser("fit", FACTS).links
+
+
+@pytest.mark.parametrize("option", LINKS)
+@pytest.mark.parametrize("form", ["option", "init_args", "equals", "config", "short config", "section"])
+def test_linked_option_given_by_hand_is_refused(option, form):
+    section, name = option.split(".")
+    arguments = {
+        "option": [f"--{option}", "3"],
+        "init_args": [f"--{section}.init_args.{name}", "3"],
+        "equals": [f"--{option}=3"],
+        "config": ["--config", json.dumps({section: {"class_path": "X", "init_args": {name: 3}}})],
+        "short config": ["--config", json.dumps({section: {name: 3}})],
+        "section": [f"--{section}", json.dumps({"class_path": "X", "init_args": {name: 3}})],
+    }[form]
+    with pytest.raises(ConfigError, match=f"^{option}: follows .*leave it out$"):
+        Arguments("fit", arguments).check_links(LINKS)
+
+
 @pytest.mark.parametrize(
-    ("verb", "argument", "word"),
+    ("option", "end"),
     [
-        ("fit", "--data.seed", "--seed"),
-        ("test", "--data.init_args.seed", "--seed"),
-        ("fit", "--model.image_size", "--data.image_size"),
+        ("data.seed", "follows --seed; set that, and leave it out"),
+        ("model.image_size", "follows --data.image_size; set that, and leave it out"),
+        ("model.center_crop", "follows --data.center_crop; set that, and leave it out"),
+        ("model.max_words", "follows --data.max_words; set that, and leave it out"),
+        ("model.vocabulary", "follows from the data; leave it out"),
     ],
 )
-def test_an_option_that_follows_another_is_an_error(verb, argument, word):
-    with pytest.raises(ConfigError, match=f"follows {word}"):
-        Arguments(verb, [argument, "3"])
+def test_linked_option_names_what_to_set(option, end):
+    with pytest.raises(ConfigError) as error:
+        Arguments("fit", [f"--{option}=3"]).check_links(LINKS)
+    assert str(error.value) == f"{option}: {end}"
 
 
 def test_class_names_at_any_depth_are_found_and_other_texts_are_not(tmp_path):

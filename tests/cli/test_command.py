@@ -129,6 +129,32 @@ def test_evaluation_takes_facts_from_the_checkpoint_and_not_its_trainer(trained)
     assert config["trainer"]["default_root_dir"] is None
 
 
+@pytest.mark.parametrize("verb", ["fit", "validate", "test"])
+@pytest.mark.parametrize("option", ["model.max_words", "model.vocabulary", "model.center_crop", "data.seed"])
+def test_options_that_the_data_determine_are_refused_by_all_commands(fails, captioned, tmp_path, verb, option):
+    section, name = option.split(".")
+    model = {"class_path": "Captioner", "init_args": {"weights": "IMAGENET1K_V1"}}
+    content = {
+        "model": model,
+        "data": {"class_path": "KarpathyCaptions", "init_args": {"annotations": "x", "images": "y"}},
+    }
+    content[section]["init_args"][name] = 3
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    assert fails(verb, "--config", tmp_path / "c.yaml").startswith(f"error: {option}: follows ")
+
+
+def test_a_configuration_that_a_run_wrote_is_one_for_every_command(run, trained, trained_images, tmp_path):
+    """Also one that an evaluation wrote elsewhere, which has what the checkpoint determines."""
+    assert run("test", "--ckpt_path", trained, "--trainer.default_root_dir", tmp_path / "other") == 0
+    (elsewhere,) = (tmp_path / "other").rglob("config.yaml")
+    assert "class_names" in yaml.safe_load(elsewhere.read_text())["model"]["init_args"]
+    for config in (trained / "config.yaml", elsewhere):
+        for verb in ("test", "predict"):
+            given = (verb, "--config", config, "--ckpt_path", trained, "--data.predict", trained_images)
+            assert run(*given, "--trainer.default_root_dir", tmp_path / "third") == 0
+    read_command(["fit", "--config", str(trained / "config.yaml")])
+
+
 @pytest.mark.parametrize(
     "change",
     [

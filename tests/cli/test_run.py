@@ -183,3 +183,41 @@ def test_secrets_are_hidden_from_what_a_run_keeps_and_used_while_it_runs(
     line = fails(*again)
     assert "trainer.logger.init_args.prefix: its secret was hidden when the run kept its options; give it again" in line
     assert run(*again, "--trainer.logger", logger) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("model.fine_tuning.frozen", "all"),
+        ("model.fine_tuning.layer_decay", "0.5"),
+        ("model.optimizer", "AdamW"),
+        ("model.optimizer", "MuonSGD"),  # whose state torch would take
+    ],
+    ids=" ".join,
+)
+def test_resuming_with_what_cannot_change_leaves_the_finished_run_untouched(fails, trained, change):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file() and path.name != ".lock"}
+    option, value = change
+    line = fails("fit", "--ckpt_path", trained, "--trainer.max_epochs", 3, f"--{option}", value)
+    assert line.startswith(f"error: {option}: ")
+    assert "--model.init_from" in line
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file() and path.name != ".lock"} == before
+    assert json.loads((trained / "status.json").read_text()) == {"status": "finished"}
+
+
+def test_resuming_that_fails_while_restoring_keeps_status_and_configuration(fails, trained):
+    path = trained / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    checkpoint["optimizer_states"][0]["param_groups"][0]["params"].pop()
+    torch.save(checkpoint, path)
+    kept = ("status.json", "config.yaml", "provenance.json", "metrics.csv")
+    before = [(trained / name).read_bytes() for name in kept]
+    assert "its state cannot be restored" in fails("fit", "--ckpt_path", trained, "--trainer.max_epochs", 3)
+    assert [(trained / name).read_bytes() for name in kept] == before
+
+
+def test_a_new_run_from_a_runs_directory_may_change_what_resuming_may_not(
+    run, trained, trained_images, fit_options, tmp_path
+):
+    more = ("--model.init_from", trained, "--model.fine_tuning.frozen", "all", "--trainer.max_epochs", 1)
+    assert run(*fit_options(trained_images, tmp_path / "new", *more)) == 0

@@ -115,9 +115,22 @@ def test_a_folder_stands_for_a_checkpoint_in_it_and_a_file_for_itself(tmp_path):
     assert checkpoint_of(run.path, "best") == run.checkpoints / "best.ckpt"
     for path, word in ((run.path, "last"), (tmp_path, "best")):
         with pytest.raises(
-            CheckpointError, match=rf"^ckpt_path: {path}: the folder is no run with a check.*{word}\.ckpt$"
+            CheckpointError,
+            match=rf"^ckpt_path: {path}: the folder is no run with a check.*{word}\.ckpt(; give a run, such as {run.path})?$",
         ):
             checkpoint_of(path, word)
+
+
+def test_checkpoint_of_a_neighbouring_folder_names_the_run(tmp_path):
+    for _ in range(2):
+        run = RunDirectory.create(tmp_path, "a")
+        run.write_config("")
+        (run.checkpoints / "best.ckpt").touch()
+    for path in (run.path.parent, run.checkpoints, tmp_path):
+        with pytest.raises(
+            CheckpointError, match=rf"^model\.init_from: {path}: .*; give a run, such as {tmp_path}/a/version_1$"
+        ):
+            checkpoint_of(path, "best", "model.init_from")
 
 
 def test_unfinished_is_the_newest_of_the_same_configuration_with_something_to_go_on_from(tmp_path):

@@ -320,9 +320,11 @@ def test_an_ensemble_is_opened_where_there_is_no_trainer(tmp_path):
     for name, task in (("one", one), ("other", other)):
         saved = {"task": "Captioner", "hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
         torch.save(saved | {"schema": 1}, tmp_path / f"{name}.ckpt")
-    both = Captioner.load_from_checkpoint(
-        tmp_path / "one.ckpt", decoding={"search": "greedy", "ensemble": [str(tmp_path / "other.ckpt")]}
-    )
+    run = tmp_path / "run"  # whose directory stands for its best checkpoint
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    (tmp_path / "other.ckpt").rename(run / "checkpoints" / "best.ckpt")
+    both = Captioner.load_from_checkpoint(tmp_path / "one.ckpt", decoding={"search": "greedy", "ensemble": [str(run)]})
     answers = both.predict(images)
     for image, answer in enumerate(answers):
         words = [word["word"] for word in answer["words"]]
@@ -347,6 +349,14 @@ def test_networks_that_cannot_speak_together(tmp_path, options, message):
     both = captioner(decoding={"ensemble": [str(tmp_path / "other.ckpt")]})
     with pytest.raises(CheckpointError, match=rf"^model\.decoding\.ensemble: .*other\.ckpt: {message}"):
         both.predict([np.zeros((16, 16, 3), np.uint8)])
+
+
+def test_check_resumable_compares_what_groups_of_parameters_depend_on():
+    task = captioner(encoder_lr=0.1)
+    task.check_resumable({"encoder_lr": 0.2, "fine_tuning": {"head_epochs": 1}})
+    for earlier, option in (({}, "encoder_lr"), ({"encoder_lr": 0.1, "fine_tuning": {"frozen": "all"}}, "frozen")):
+        with pytest.raises(CheckpointError, match=rf"^model\..*{option}: .* --model\.init_from$"):
+            task.check_resumable(earlier)
 
 
 def test_rates_of_the_backbone_are_scaled_by_layer_and_as_a_whole():

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from project.data import ImageFolder
-from project.errors import ConfigError
+from project.errors import CheckpointError, ConfigError
 from project.models import build_backbone
 from project.tasks import Classifier
 from project.tasks.fine_tuning import FineTuner, FineTuning
@@ -186,3 +186,24 @@ def test_options_that_cannot_be_are_config_errors(options, message):
         return
     with pytest.raises(ConfigError, match=message):
         tuner(**options)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "option"),
+    [
+        ({"frozen": "all"}, {"frozen": []}, "frozen"),
+        ({"frozen": ["stem"]}, {"frozen": ["stem", "stage1"]}, "frozen"),
+        ({}, {"layer_decay": 0.9}, "layer_decay"),
+        ({"norm_bias_lr": 64.0}, {}, "norm_bias_lr"),
+        ({"frozen": "all"}, {"frozen": ["stage2", "stage1", "stem"]}, None),
+        ({"layer_decay": 0.8, "norm_bias_lr": 2.0}, {"layer_decay": 0.9, "norm_bias_lr": 3.0}, None),
+        ({"head_epochs": 1, "freeze_after": {"stem": 1}}, {"unfreeze_epochs": 3, "freeze_norms": True}, None),
+    ],
+)
+def test_check_resumable_refuses_other_parameter_groups_alone(earlier, now, option):
+    tuner = FineTuner(build_backbone("small_resnet", 3, 16, {"width": 4}), FineTuning(**now))
+    if option is None:
+        tuner.check_resumable(FineTuning(**earlier))
+    else:
+        with pytest.raises(CheckpointError, match=rf"^model\.fine_tuning\.{option}: .* --model\.init_from$"):
+            tuner.check_resumable(FineTuning(**earlier))

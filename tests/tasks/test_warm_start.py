@@ -25,3 +25,15 @@ def test_matching_layers_are_taken_and_all_others_listed(tmp_path):
     torch.save({"other": torch.ones(1)}, tmp_path / "none.pt")
     with pytest.raises(CheckpointError, match=r"none\.pt.*none of its 1"):
         load_matching(ours, tmp_path / "none.pt")
+
+
+def test_load_matching_of_a_runs_directory_takes_its_best_checkpoint(tmp_path):
+    ours, best = nn.Linear(3, 4), nn.Linear(3, 4)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").touch()
+    torch.save({"state_dict": best.state_dict()}, tmp_path / "checkpoints" / "best.ckpt")
+    torch.save({"state_dict": nn.Linear(3, 4).state_dict()}, tmp_path / "checkpoints" / "last.ckpt")
+    assert "took 2 of 2 tensors" in load_matching(ours, str(tmp_path))
+    assert torch.equal(ours.weight, best.weight)
+    with pytest.raises(CheckpointError, match=r"^model\.init_from: .*checkpoints: the folder is no run"):
+        load_matching(ours, str(tmp_path / "checkpoints"))

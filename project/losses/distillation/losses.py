@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from project.errors import ConfigError
+from project.errors import CheckpointError, ConfigError
 from project.losses.distillation.outputs import FEATURES, Outputs, Shapes, Targets
 from project.losses.distillation.registry import LOSSES
 from project.losses.distillation.stages import Stages, compared_stages
@@ -145,6 +146,26 @@ class DistillationLosses(nn.Module):
             raw[name], weighted[name] = loss.detach(), loss * term.weight_at(epoch)
         nothing = torch.zeros((), device=student.logits.device)
         return Sum(sum(weighted.values(), nothing), raw, weighted, logits)
+
+
+def means_of(terms: Sequence[LossTerm]) -> list[str]:
+    """Names of the losses, with that of the labels, as they are and as they are weighted."""
+    return [f"{kind}_{name}" for name in ("labels", *_named(terms)) for kind in ("loss", "weighted")]
+
+
+def check_learned(terms: Sequence[LossTerm], earlier: Sequence[dict[str, Any]]) -> None:
+    """Raises a `CheckpointError` where other losses have parameters or a memory than in an earlier run, by its options."""
+    ours, theirs = (
+        sorted(name for name in names if inspect.isclass(LOSSES[name].build))
+        for names in ([term.name for term in terms], [str(term["name"]) for term in earlier])
+    )
+    if ours != theirs:
+        raise CheckpointError(f"model.losses: {_listed(ours)} contradicts the checkpoint's {_listed(theirs)} among losses with "
+                              "a state; leave them out, or start a new run from its weights with --model.init_from")  # fmt: skip
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _named(terms: Sequence[LossTerm]) -> dict[str, LossTerm]:
