@@ -24,6 +24,7 @@ from project.callbacks.lookahead import LookaheadOptions
 from project.callbacks.progress import ProgressStyle
 from project.callbacks.watching import Watching
 from project.cli.mistakes import class_names, explain
+from project.data.facts import FACTS
 from project.errors import ConfigError
 from project.runs.budget import Budget, EarlyStoppingOptions
 from project.runs.precision import fastest_precision
@@ -36,8 +37,6 @@ VERBS = {
     "predict": "apply a checkpoint to image files",
 }
 COMPLETED_SHELLS = ("bash", "zsh", "tcsh")
-FACTS = ("class_names", "vocabulary", "max_words", "image_size", "center_crop")
-"""Arguments of a task that the data say when training, and the checkpoint afterwards."""
 GROUPS: dict[str, Any] = {
     "checkpoint": CheckpointOptions,
     "early_stopping": EarlyStoppingOptions,

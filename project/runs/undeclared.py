@@ -19,6 +19,12 @@ def data_of(trainer: Trainer) -> Any:
     return undeclared.datamodule
 
 
+def forget_earlier_data(trainer: Trainer) -> None:
+    """Takes the datamodule of an earlier call away, which Lightning keeps when the next call gives loaders."""
+    undeclared: Any = trainer
+    undeclared.datamodule = undeclared._data_connector._datahook_selector.datamodule
+
+
 def is_logged(trainer: Trainer, steps: int) -> bool:
     """Whether the last of so many steps is one that is logged."""
     undeclared: Any = trainer

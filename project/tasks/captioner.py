@@ -83,6 +83,7 @@ class Captioner(FineTunedTask):
         "vocabulary", "max_words", "image_size", "center_crop", "backbone", "backbone_options", "mean", "std", "decoder",
     )  # fmt: skip
     free_options = ("decoder.dropout", "decoder.word_dropout")
+    training_facts = ("vocabulary", "max_words")
 
     def __init__(
         self,
@@ -208,7 +209,7 @@ class Captioner(FineTunedTask):
 
     def on_fit_start(self) -> None:
         """Computes the features of a frozen encoder once, where the data are asked to keep them."""
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = data_of(self.trainer)
         if getattr(data, "cache_features", False):
             use_features(self, data)
 
@@ -223,6 +224,13 @@ class Captioner(FineTunedTask):
         """See `Task`: its images have captions."""
         if not isinstance(data, CaptionDataModule):
             raise DataError(f"data: {type(data).__name__} has no captions; name a set that has, such as CaptionTable")
+
+    def checked_batch(self, batch: Any) -> Any:
+        """See `Task`: images with captions."""
+        if isinstance(batch, CaptionBatch) or self.trainer.predicting:
+            return batch if isinstance(batch, CaptionBatch) else super().checked_batch(batch)
+        raise DataError(f"loader: a captioner takes a project.data.CaptionBatch; got a {type(batch).__name__}; give the "
+                        "datamodule: datamodule=data")  # fmt: skip
 
     # ---- training and evaluation
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from project.data.base import ImageDataModule
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
 from project.losses.crd import CRD
@@ -212,6 +213,9 @@ class Distiller(Classifier, Student):
             rank_zero_info("teacher: the average of the student's own weights")
             return
         data = data_of(self.trainer)
+        if not isinstance(data, ImageDataModule):
+            rank_zero_info(f"teacher: {', '.join(self.sources)}: neither measured nor cached, which needs a datamodule")
+            return
         found = self.teacher.measure(data.batches_in_order("val"), self.trainer.precision_plugin.forward_context)
         self._val_guesses = found.guesses  # it will say the same later
         rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {found.accuracy:.4f} on the validation split")
@@ -230,6 +234,7 @@ class Distiller(Classifier, Student):
 
     def on_test_start(self) -> None:
         """Puts the teacher on the device."""
+        super().on_test_start()
         self._ready()
 
     def _ready(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 from project.errors import ConfigError, did_you_mean, errors_of
 from project.optim import SAM, MuonSGD, Schedule, decay_groups, scale_learning_rates
 from project.optim.options import GivenOptions
+
+_DEFAULT = "default"  # in a pickle, in the place of a default
 
 
 class OptimizedModule(LightningModule):
@@ -37,6 +40,14 @@ class OptimizedModule(LightningModule):
         super().__init__()
         if sam < 0:
             raise ConfigError(f"model.sam: must be at least 0; got {sam}")
+        made: dict[str, tuple[Any, str, str]] = {}
+        made["optimizer"] = optimizer, "parameter groups", "functools.partial(torch.optim.Adam, lr=1e-3)"
+        if lr_scheduler is not None:
+            made["lr_scheduler"] = lr_scheduler, "the optimizer", "functools.partial(StepLR, step_size=10)"
+        for name, (function, argument, example) in made.items():
+            if not callable(function):
+                raise ConfigError(f"model.{name}: must be a function of {argument}, such as {example}; got a "
+                                  f"{type(function).__name__}")  # fmt: skip
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
         self.sam = sam
@@ -45,6 +56,34 @@ class OptimizedModule(LightningModule):
         self._dimensions: dict[str, int] = {}
         self.results: dict[str, float] = {}
         """The latest value of each metric recorded, in full precision."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As Lightning's; the constructor's defaults, lambdas for jsonargparse, are named in place of being pickled.
+
+        Raises:
+            ConfigError: another lambda was given.
+        """
+        state: dict[str, Any] = super().__getstate__()
+        for name in ("optimizer", "lr_scheduler"):
+            function = state[f"make_{name}"]
+            if getattr(function, "__name__", "") == "<lambda>":
+                if function is not self._default(name):
+                    raise ConfigError(f"model.{name}: a lambda cannot be pickled; use functools.partial")
+                state[f"make_{name}"] = _DEFAULT
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The reverse."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's
+        for name in ("optimizer", "lr_scheduler"):
+            if state[f"make_{name}"] == _DEFAULT:
+                setattr(self, f"make_{name}", self._default(name))
+
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        """The default of an argument, which a subclass may pass on as one of its `**options`."""
+        signatures = (inspect.signature(vars(c)["__init__"]).parameters for c in cls.__mro__ if "__init__" in vars(c))
+        return next((parameters[name].default for parameters in signatures if name in parameters), None)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over weights with and without decay, and the schedule with its interval."""
@@ -55,6 +94,9 @@ class OptimizedModule(LightningModule):
             raise ConfigError(
                 "model.optimizer: MuonSGD needs whole filters in each process; set trainer.strategy to ddp"
             )
+        if self._lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self._lr
         scale_learning_rates(optimizer)
         if self.sam:
             self._check_sam()
@@ -64,6 +106,8 @@ class OptimizedModule(LightningModule):
             return optimizer
         with errors_of("model.lr_scheduler"):
             scheduler = self.make_lr_scheduler(optimizer)
+        if self._lr is not None:
+            _check_follows(scheduler)
         if isinstance(scheduler, Schedule):
             scheduler.set_total_steps(self.total_steps())
         self._given_options = GivenOptions(optimizer, scheduler)
@@ -128,24 +172,28 @@ class OptimizedModule(LightningModule):
 
     @property
     def lr(self) -> float | None:
-        """A learning rate in place of the optimizer's own; Lightning's learning-rate finder sets it."""
+        """A learning rate in place of the optimizer's own, of this fit and later ones; Lightning's finder sets it."""
         return self._lr
 
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = value
+        if self._trainer is None or not self.trainer.optimizers:
+            return
         optimizer, scheduler = self.trainer.optimizers[0], None
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = value * group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
             scheduler = config.scheduler
+            _check_follows(scheduler)
             scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._given_options = GivenOptions(optimizer, scheduler)
 
     def on_train_start(self) -> None:
         """Lets the options as given hold over a checkpoint's, and the schedule set the rate.
 
-        The learning-rate finder leaves the full rate, and a schedule may begin below it.
+        The learning-rate finder leaves the full rate, and a schedule may begin below it. The batch-size finder has changed
+        the run's length since the schedule was made.
         """
         if self.trainer.ckpt_path is not None:
             self._given_options.reapply()
@@ -154,7 +202,7 @@ class OptimizedModule(LightningModule):
                 group["lr"] *= group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, Schedule):
-                config.scheduler.apply()
+                config.scheduler.set_total_steps(self.total_steps())
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run.
@@ -183,3 +231,10 @@ class OptimizedModule(LightningModule):
         """The learning rate of the first parameter group, before a factor of its own."""
         group = self.trainer.optimizers[0].param_groups[0]
         return group["lr"] / group.get("lr_scale", 1.0)
+
+
+def _check_follows(scheduler: Any) -> None:
+    """Refuses a learning rate that is set where the schedule has one of its own."""
+    if isinstance(scheduler, (OneCycleLR, CyclicLR)):
+        raise ConfigError(f"model.lr_scheduler: {type(scheduler).__name__} has a rate of its own (max_lr), so that one that is "
+                          "set or found has no effect; use project.optim.OneCycle, or set max_lr")  # fmt: skip
