@@ -231,6 +231,8 @@ class Distiller(Classifier, Student):
         """See the base class; the command `validate` has not met the teacher yet."""
         super().on_validation_start()
         self._ready()
+        if isinstance(self._teacher, AveragedTeacher):
+            self._teacher.share_buffers(self.trainer.strategy.broadcast)
 
     def on_test_start(self) -> None:
         """Puts the teacher on the device."""
@@ -291,6 +293,8 @@ class Distiller(Classifier, Student):
     def _ask(self, batch: Batch) -> tuple[Outputs, int]:
         """What the teacher says of a training batch, and of how many images there was no need to ask."""
         with self.teacher_time.asking():
+            if isinstance(self._teacher, AveragedTeacher):
+                self._teacher.take_buffers(self.network.buffers())
             if self._cache is None or batch.on_host is None:
                 return self.teacher(batch.images, self._losses.needs_stages.teacher), 0
             return self._cache(batch)
