@@ -29,6 +29,7 @@ from project.models.captioning import CaptionNetwork, DecoderOptions, Features
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import WarmupCosine
+from project.runs.checkpoints import checkpoint_of
 from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
 from project.tasks.caption_features import use_features
@@ -197,7 +198,8 @@ class Captioner(FineTunedTask):
             return
         self._others = []
         for path in self.search.decoding.ensemble:
-            other = Captioner.load_from_checkpoint(path, map_location=self.device)
+            with checkpoint_of("model.decoding.ensemble", "give checkpoints of captioners"):
+                other = Captioner.load_from_checkpoint(path, map_location=self.device)
             for name in ("vocabulary", "image_size", "center_crop"):
                 if other.hparams[name] != self.hparams[name]:
                     raise CheckpointError(f"model.decoding.ensemble: {path}: has another {name}; all need the same")
