@@ -17,8 +17,9 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from project.cli.arguments import Arguments
-from project.cli.parser import FACTS, VERBS, Parser, build_parser, completion, root_parser
+from project.cli.parser import VERBS, Parser, build_parser, completion, root_parser
 from project.cli.restored import RestoredOptions
+from project.data.facts import FACTS
 from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import checkpoint_of, find_checkpoint, find_unfinished

@@ -26,6 +26,7 @@ from project.callbacks.progress import ProgressStyle
 from project.callbacks.watching import Watching
 from project.cli.layers import start_anew_with_another_class
 from project.cli.mistakes import class_names, explain
+from project.data.facts import FACTS
 from project.errors import ConfigError
 from project.files import OutputPath
 from project.runs.budget import Budget, EarlyStoppingOptions
@@ -41,8 +42,6 @@ VERBS = {
     "predict": "apply a checkpoint to image files",
 }
 COMPLETED_SHELLS = ("bash", "zsh", "tcsh")
-FACTS = ("class_names", "vocabulary", "max_words", "tokenizer", "image_size", "center_crop", "value_range")
-"""Arguments of a task that the data say when training, and the checkpoint afterwards."""
 GROUPS: dict[str, Any] = {
     "checkpoint": CheckpointOptions,
     "early_stopping": EarlyStoppingOptions,

@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from project.callbacks.progress import ProgressStyle
 from project.cli.arguments import Arguments
-from project.cli.parser import FACTS, GROUPS
+from project.cli.parser import GROUPS
+from project.data.facts import FACTS
 from project.data.store import num_cpus
 from project.errors import CheckpointError
 from project.runs.schema import Schema, SchemaError, brief, import_path, is_output, loaded_class, parameters, subclasses

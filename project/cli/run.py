@@ -140,7 +140,8 @@ def _run_alone(command: Command, held: ExitStack) -> None:
                 _describe(command, run, objects.data)
             print_lines(*opening(objects.model, objects.data, trainer, run, command.verb), f"run: {run.path}")
         start = getattr(trainer, command.verb)
-        options = {"return_predictions": False} if command.verb == "predict" else {}
+        options = {"return_predictions": False} if command.verb == "predict" else {"verbose": False}
+        options = {} if command.verb == "fit" else options
         trainer.ckpt_path = command.checkpoint_path  # as an argument of `start`, the task's `setup` would not know it
         start(objects.model, datamodule=objects.data, weights_only=True, **options)
         trainer.strategy.barrier()  # what the first process has written is there for the others

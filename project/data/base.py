@@ -23,6 +23,7 @@ from project.data.inputs import find_inputs
 from project.data.loaders import Loader, ResidentLoader, Streamed, StreamingLoader
 from project.data.order import EvaluationOrder, TrainingOrder
 from project.data.overfitting import OverfittingOrder
+from project.data.processes import device_of, rank_of
 from project.data.samples import Samples, Split, stratified_split
 from project.data.store import Store, build_store, default_cache_dir, num_cpus, readable
 from project.data.value_range import check_value_range, find_value_range
@@ -65,7 +66,7 @@ class ImageDataModule(LightningDataModule):
         seed: of order and augmentation; the command line links it to `--seed`.
     """
 
-    trainer: Trainer  # nothing here is called without one, but for `prepare_data`
+    trainer: Trainer | None = None
 
     def __init__(
         self,
@@ -125,6 +126,9 @@ class ImageDataModule(LightningDataModule):
         self._loaders: dict[str, Loader] = {}
         self._skipped: set[str] = set()
         self._identities: dict[Split, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __str__(self) -> str:
+        return repr(self)  # Lightning's would begin to read the data
 
     # ---- what a data set says of itself
 
@@ -267,7 +271,7 @@ class ImageDataModule(LightningDataModule):
     def predict_dataloader(self) -> Loader:
         """The files that `predict` names, brought to the size that the network was trained on."""
         paths = find_inputs(self.predict)
-        task: Any = self.trainer.lightning_module
+        task: Any = self.trainer.lightning_module if self.trainer else self
         value_range = getattr(task, "value_range", None)
         samples = Samples(paths, np.zeros(len(paths), np.int64), "predict", value_range=value_range)
         order = self._evaluation_order(len(paths), min(self.eval_batch_size, 64))
@@ -291,10 +295,10 @@ class ImageDataModule(LightningDataModule):
 
         Args:
             split: which.
-            device: to put them on; by default the one that trains, which a Trainer knows.
+            device: to put them on; by default the one that trains, or the CPU without a Trainer.
             at_most: how many, spread evenly over the split, whose files may be sorted by class.
         """
-        device = device or self.trainer.strategy.root_device
+        device = device or device_of(self.trainer)
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])  # but for bad files
         every = 1 if at_most is None else -(-length // at_most)
         order = EvaluationOrder(length, self.eval_batch_size, world_size=every)
@@ -340,17 +344,15 @@ class ImageDataModule(LightningDataModule):
         length = len(self._store(split).labels) if self.resident else len(self.splits[split])
         if order_class is EvaluationOrder:
             return self._evaluation_order(length, self.eval_batch_size)
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        rank, world_size = rank_of(self.trainer)
         labels = self._store(split).labels.numpy() if self.resident else self.splits[split].labels
         if order_class is OverfittingOrder:
             return OverfittingOrder(labels, self.batch_size, self.seed, rank, world_size)
         return TrainingOrder(length, self.batch_size, self.seed, rank, world_size, labels, self.balance, self.repeats)
 
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
-        device = self.trainer.strategy.root_device
-        return self._kept(
-            f"{split} {order_class.__name__}", self._image_loader(split, self._order(split, order_class), device)
-        )
+        loader = self._image_loader(split, self._order(split, order_class), device_of(self.trainer))
+        return self._kept(f"{split} {order_class.__name__}", loader)
 
     def _image_loader(self, split: Split, order: TrainingOrder | EvaluationOrder, device: torch.device) -> Loader:
         training = split == "train"
@@ -371,11 +373,10 @@ class ImageDataModule(LightningDataModule):
         )
 
     def _evaluation_order(self, length: int, batch_size: int) -> EvaluationOrder:
-        if length < self.trainer.world_size:  # a process without any would keep the others waiting
-            raise DataError(
-                f"data: {length} images cannot be shared among {self.trainer.world_size} processes; use fewer devices"
-            )
-        return EvaluationOrder(length, batch_size, self.trainer.global_rank, self.trainer.world_size)
+        rank, world_size = rank_of(self.trainer)
+        if length < world_size:  # a process without any would keep the others waiting
+            raise DataError(f"data: {length} images cannot be shared among {world_size} processes; use fewer devices")
+        return EvaluationOrder(length, batch_size, rank, world_size)
 
     def _kept(self, name: str, loader: Loader) -> Loader:
         """Closes the one that it takes the place of, as with `reload_dataloaders_every_n_epochs`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from project.losses.arithmetic import full_precision, unit
@@ -26,9 +26,8 @@ class CRD(nn.Module):
     their mean the weight of N. The authors draw N for each image in the loader, which needs B times the memory for the
     same expectation. A label is known from the image's first batch on; until then its memory is noise.
 
-    Several processes have a memory each, which sees that process's images, unless they broadcast buffers (as torch's
-    DistributedDataParallel does by default), when all have the first one's. In evaluation mode the indices are those of
-    another split: the loss is 0 and nothing is remembered.
+    Several processes exchange their embeddings, so that each has the memory of the images of all; the negatives are drawn
+    by each. In evaluation mode the indices are those of another split: the loss is 0 and nothing is remembered.
 
     Args:
         num_student_features: D.
@@ -83,7 +82,8 @@ class CRD(nn.Module):
             return student_features.new_zeros(())
         student = self._embed(self.student_projector, student_features)
         teacher = self._embed(self.teacher_projector, teacher_features.detach())
-        self.labels[indices] = labels
+        seen, known = _of_all_processes(torch.stack([indices, labels], 1)).unbind(1)
+        self.labels[seen] = known
         drawn = torch.randint(self.num_samples, (self.negatives,), device=indices.device)
         kept = self.labels[drawn] != labels[:, None]
         loss = student.new_zeros(())
@@ -93,8 +93,9 @@ class CRD(nn.Module):
             negative = embeddings @ memory[drawn].to(embeddings).T / self.temperature
             loss = loss + self._contrast(way, positive, negative, kept)
         if self.remembers:
-            self._remember(self.student_memory, indices, student)
-            self._remember(self.teacher_memory, indices, teacher)
+            both = _of_all_processes(torch.cat([student, teacher], 1).detach())
+            self._remember(self.student_memory, seen, both[:, : student.shape[1]])
+            self._remember(self.teacher_memory, seen, both[:, student.shape[1] :])
         return loss
 
     def _embed(self, projector: nn.Linear, features: Tensor) -> Tensor:
@@ -119,3 +120,19 @@ class CRD(nn.Module):
     @torch.no_grad()
     def _remember(self, memory: Tensor, indices: Tensor, embeddings: Tensor) -> None:
         memory[indices] = unit(memory[indices] * self.momentum + embeddings * (1 - self.momentum)).to(memory.dtype)
+
+
+def _of_all_processes(rows: Tensor) -> Tensor:
+    """The rows of all processes, in the order of their ranks, also where their numbers differ; (B, F) to (B', F)."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return rows
+    world_size = distributed.get_world_size()
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(world_size)]
+    distributed.all_gather(counts, count)
+    lengths = [int(each) for each in counts]
+    padded = rows.new_zeros(max(lengths), rows.shape[1])
+    padded[: len(rows)] = rows
+    found = [torch.empty_like(padded) for _ in range(world_size)]
+    distributed.all_gather(found, padded)
+    return torch.cat([each[:length] for each, length in zip(found, lengths, strict=True)])

@@ -143,6 +143,17 @@ class Backbone(nn.Module):
         return self.all_shapes(image_size)[0]
 
     @torch.no_grad()
+    def map_shape(self, image_size: int) -> Size:
+        """(C, h, w) of `feature_maps` for square images of `image_size` pixels; found by running one.
+
+        It may differ from the last stage's: timm's EfficientNet, for one, has a convolution after that.
+        """
+        was_training = self.training
+        found = self.eval().feature_maps(self.head.weight.new_zeros(1, 3, image_size, image_size))
+        self.train(was_training)
+        return _size(found)
+
+    @torch.no_grad()
     def all_shapes(self, image_size: int) -> tuple[dict[str, Size], dict[str, Size]]:
         """`stage_shapes`, and by its path (C, h, w) of what every module inside the network gives, where that is a map.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights
 
@@ -38,6 +39,10 @@ class TimmBackbone(Backbone):
     def as_map(self, x: Tensor) -> Tensor:
         """What the trunk gives, (B, C, h, w), (B, h, w, C) or tokens (B, prefix + N, C), as (B, C, h, w)."""
         model: Any = self.stages["trunk"].model
+        if not isinstance(x, Tensor):
+            raise ConfigError(
+                "model.backbone: this network has several last maps, and a captioner needs one; take another"
+            )
         if x.dim() == 3:
             grid = x[:, getattr(model, "num_prefix_tokens", 0) :].transpose(1, 2)
             return grid.unflatten(2, (round(grid.shape[2] ** 0.5), -1))
@@ -86,7 +91,7 @@ def timm_backbone(name: str, num_classes: int, image_size: int, **options: Any) 
         options: arguments of timm's constructor.
 
     Raises:
-        ConfigError: timm is not installed, has no such network, or it takes no such options or size.
+        ConfigError: timm is not installed, has no such network, or it cannot be used, with such options or at this size.
     """
     timm = _timm(name)
     plain = name.partition(".")[0]
@@ -103,9 +108,29 @@ def timm_backbone(name: str, num_classes: int, image_size: int, **options: Any) 
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"model.backbone: timm/{name} cannot be made with {arguments}: {reason}") from error
-    if not isinstance(model.get_classifier(), nn.Linear):
+    if not isinstance(getattr(model, "get_classifier", nn.Identity)(), nn.Linear):
         raise ConfigError(f"model.backbone: timm/{name} does not end with one linear layer")
-    return TimmBackbone(model, arguments)
+    backbone = TimmBackbone(model, arguments)
+    _try(backbone, name, image_size)
+    return backbone
+
+
+@torch.no_grad()
+def _try(backbone: TimmBackbone, name: str, image_size: int) -> None:
+    """Runs one image: timm checks sizes, such as multiples of a patch, when a network is run, and in many ways."""
+    was_training = backbone.training
+    try:
+        weight = backbone.head.weight
+        stages, features, _ = backbone.eval().forward_with_stages(weight.new_zeros(1, 3, image_size, image_size))
+    except Exception as error:  # assertions and torch's own
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigError(f"model.backbone: timm/{name} cannot take images of {image_size} pixels: {reason}; try "
+                          f"{_config(_timm(name), name).input_size[-1]}") from error  # fmt: skip
+    if features.shape != (1, backbone.num_features) or not all(stage.dim() == 4 for stage in stages.values()):
+        raise ConfigError(
+            f"model.backbone: timm/{name} has other features or maps than a classifier's, and cannot be used"
+        )
+    backbone.train(was_training)
 
 
 def timm_info(name: str, tag: str) -> tuple[tuple[float, ...], tuple[float, ...], list[str]]:

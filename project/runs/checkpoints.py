@@ -7,6 +7,8 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from project.files import atomic_write
 
 _VERSION = re.compile(r"\d+(\.\w+)*([+.-]\w+)*")
 SCHEMA = 1  # of what tasks put in a checkpoint: raise it when an older one needs translating
+_START = "to start from its weights, use --model.init_from"
 
 _DAMAGES = (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, zipfile.BadZipFile)
 _DEEPEST = 40  # levels of nesting; the deepest that a run here writes is 9
@@ -88,8 +91,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     """
     checkpoint = _load(path, map_location, "ckpt_path")
     if not isinstance(checkpoint, dict) or not {"state_dict", "task", "hyper_parameters"} <= checkpoint.keys():
-        raise CheckpointError(f"ckpt_path: {path}: not a checkpoint of this codebase; to start from its weights, "
-                              "use --model.init_from")  # fmt: skip
+        raise CheckpointError(f"ckpt_path: {path}: not a checkpoint of this codebase; {_START}")
     where = f"ckpt_path: {path}"
     check_plain(checkpoint, where)
     for name, kind in _PARTS.items():
@@ -102,6 +104,21 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     if checkpoint.get("schema", 0) > SCHEMA:
         raise CheckpointError(f"ckpt_path: {path}: written by a newer version of this codebase; update to open it")
     return checkpoint
+
+
+@contextmanager
+def errors_of_checkpoint(option: str, advice: str) -> Iterator[None]:
+    """Inside it, what is wrong with a checkpoint is said of another option than `ckpt_path`.
+
+    Args:
+        option: which names the checkpoint.
+        advice: what to give in place of a file that is no checkpoint of this codebase.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        line = str(error).replace("ckpt_path", option, 1).replace(_START, advice)
+        raise CheckpointError(line) from None
 
 
 def check_plain(content: Any, where: str) -> None:

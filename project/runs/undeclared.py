@@ -23,6 +23,12 @@ def training_source(trainer: Trainer) -> Any:
     return trainer.fit_loop._data_source.instance
 
 
+def forget_earlier_data(trainer: Trainer) -> None:
+    """Takes the datamodule of an earlier call away, which Lightning keeps when the next call gives loaders."""
+    undeclared: Any = trainer
+    undeclared.datamodule = undeclared._data_connector._datahook_selector.datamodule
+
+
 def is_logged(trainer: Trainer, steps: int) -> bool:
     """Whether the last of so many steps is one that is logged."""
     undeclared: Any = trainer

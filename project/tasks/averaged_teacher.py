@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from project.tasks.classifier import Classifier
 from project.tasks.teacher import Precision, Teacher
@@ -27,7 +28,7 @@ class AveragedTeacher(Teacher):
     """The exponential moving average of a student's weights (Tarvainen and Valpola 2017, arXiv:1703.01780).
 
     After step t it keeps min(1 - 1 / (t + 1), decay) of itself, so that the first weights are soon forgotten. Buffers,
-    such as batch-norm statistics, are the student's own.
+    such as batch-norm statistics, are the student's own; of several processes the first one's, as in a checkpoint.
 
     Args:
         student: the task whose network is averaged, as it is before its first step.
@@ -48,8 +49,24 @@ class AveragedTeacher(Teacher):
         decay = min(1 - 1 / (self.steps + 1), self.decay)
         average = self.members[0].network
         torch._foreach_lerp_(list(average.parameters()), list(student.network.parameters()), 1 - decay)
-        for old, new in zip(average.buffers(), student.network.buffers(), strict=True):
+        self.take_buffers(student.network.buffers())
+
+    @torch.no_grad()
+    def take_buffers(self, buffers: Iterable[Tensor]) -> None:
+        """Copies buffers of the student.
+
+        A process's own are in the student until its next forward pass, in which DDP gives all processes the first one's.
+        """
+        for old, new in zip(self.members[0].network.buffers(), buffers, strict=True):
             old.copy_(new)
+
+    def share_buffers(self, broadcast: Callable[[list[Tensor]], list[Tensor]]) -> None:
+        """Gives every process the first one's, where the student is not about to learn.
+
+        Args:
+            broadcast: returns the first process's value in each.
+        """
+        self.take_buffers(broadcast(list(self.members[0].network.buffers())))
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""

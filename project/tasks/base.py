@@ -6,25 +6,26 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from PIL import Image
 from torch import Tensor
 
 from project.data.base import ImageDataModule
+from project.data.batch import as_batch
+from project.data.facts import FACTS, check_facts
 from project.data.identity import compare, describe
-from project.data.images import ValueRange, load_square, orientation_of, to_rgb, to_square, upright
+from project.data.images import ValueRange
+from project.data.pictures import Picture, as_list, square_of
 from project.errors import CheckpointError, DataError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
 from project.runs.precision import FULL, computing, precision_of
 from project.runs.progress import restore_place, save_place
 from project.runs.schema import Schema, SchemaError, check_like, subclasses
-from project.runs.undeclared import data_of, is_logged
+from project.runs.undeclared import data_of, forget_earlier_data, is_logged
 from project.tasks.optimized import OptimizedModule
 from project.tasks.running_means import RunningMeans
 from project.tasks.warm_start import load_matching
@@ -54,6 +55,8 @@ class Task(OptimizedModule, ABC):
     """Hyper-parameters that a checkpoint's weights go with: options that contradict them are an error."""
     free_options: ClassVar[tuple[str, ...]] = ()
     """Of these, options inside them, such as `decoder.dropout`, that may be others."""
+    training_facts: ClassVar[tuple[str, ...]] = ()
+    """Facts of the data that are compared in training alone: what is measured may have others."""
     image_size: int
     center_crop: float
     precision: str = FULL
@@ -71,6 +74,8 @@ class Task(OptimizedModule, ABC):
         self.init_from = init_from
         self._loaded_from: Any = None
         self._data_record: Any = None
+        self.is_trained = False
+        """Whether the weights were trained or loaded; set it where they were loaded into the network itself."""
         self.training_means = RunningMeans()
 
     # ---- prediction
@@ -87,29 +92,30 @@ class Task(OptimizedModule, ABC):
         return batch.indices, self.answers(batch.images)
 
     @torch.inference_mode()
-    def predict(
-        self, images: Sequence[str | Path | Image.Image | np.ndarray], batch_size: int = 64
-    ) -> list[dict[str, Any]]:
+    def predict(self, images: Picture | Sequence[Picture], batch_size: int = 64) -> list[dict[str, Any]]:
         """Answers for images of any size and mode, as `python -m project predict` writes them.
 
         Args:
-            images: paths, PIL images, or arrays (H, W) or (H, W, 3) uint8.
+            images: one image or several: paths, PIL images, or arrays (H, W) or (H, W, 3) uint8.
             batch_size: images at a time.
 
         Returns:
-            A dictionary for each image.
+            A dictionary for each image, in a list also for one image.
             A classifier's is `{"label": str, "probability": float, "top5": [[label, probability], ...]}`, a captioner's
             `{"caption": str, "log_probability": float, "finished": bool, "words": [{"word": str, "log_probability": float},
             ...], "alternatives": [...]}`.
 
         Raises:
-            DataError: a file cannot be read as an image.
+            DataError: a file cannot be read as an image, or a value is none.
         """
-        was_training = self.training
+        pictures, was_training = as_list(images), self.training
         self.eval()
         answers = []
-        for first in range(0, len(images), batch_size):
-            squares = np.stack([self._square(image) for image in images[first : first + batch_size]])
+        for first in range(0, len(pictures), batch_size):
+            part = pictures[first : first + batch_size]
+            squares = np.stack(
+                [square_of(picture, self.image_size, self.center_crop, self.value_range) for picture in part]
+            )
             batch = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
             with self.computing():
                 found = self.answers(batch)
@@ -117,15 +123,11 @@ class Task(OptimizedModule, ABC):
         self.train(was_training)
         return answers
 
-    def _square(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-        if isinstance(image, (str, Path)):
-            return load_square(Path(image), self.image_size, self.center_crop, self.value_range)
-        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else upright(image, orientation_of(image))
-        return to_square(to_rgb(picture, self.value_range), self.image_size, self.center_crop)
-
     def computing(self) -> AbstractContextManager[None]:
         """Inside it the network computes in `precision`, as it does under the commands."""
         return computing(self, self.precision, self.device)
+
+    # ---- data
 
     def check_resumable(self, earlier: dict[str, Any]) -> None:
         """Raises a `CheckpointError` where the state of a run with earlier arguments is not one of this task.
@@ -136,6 +138,34 @@ class Task(OptimizedModule, ABC):
 
     def check_data(self, data: Any) -> None:
         """Raises a `DataError` where a data set cannot measure what this task has learned."""
+
+    def checked_batch(self, batch: Any) -> Any:
+        """A batch of a loader that came without a datamodule, as the task takes it.
+
+        Raises:
+            DataError: it does not fit the network.
+        """
+        return as_batch(batch, self.image_size, None)
+
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        # not the public hook, of which Lightning warns wherever there is a datamodule; that one is compared in `setup`
+        batch = super()._on_before_batch_transfer(batch, dataloader_idx)
+        return batch if isinstance(data_of(self.trainer), ImageDataModule) else self.checked_batch(batch)
+
+    def _check_trained(self) -> None:
+        verb = self.trainer.state.fn
+        if not self.is_trained and verb is not None:
+            raise CheckpointError(f"{verb.value}: needs trained weights; fit the task first, give ckpt_path, or "
+                                  "use load_from_checkpoint; where its weights were loaded otherwise, set "
+                                  "task.is_trained = True")  # fmt: skip
+
+    def on_test_start(self) -> None:
+        """Refuses untrained weights."""
+        self._check_trained()
+
+    def on_predict_start(self) -> None:
+        """Refuses untrained weights."""
+        self._check_trained()
 
     # ---- what is recorded
 
@@ -150,9 +180,11 @@ class Task(OptimizedModule, ABC):
         between would miss them.
         """
         self.results |= metrics
-        # Lightning averages what is logged at an epoch's end over processes; these are the same in each
-        self.log_dict(metrics, logger=False, sync_dist=True, batch_size=1)
-        if not self.trainer.sanity_checking:
+        fitting = self.trainer.state.fn == "fit"
+        # Lightning averages what is logged at an epoch's end over processes; these are the same in each. What it hands to
+        # loggers itself is what `Trainer.test` and `Trainer.validate` return
+        self.log_dict(metrics, logger=False if fitting else None, sync_dist=True, batch_size=1)
+        if fitting and not self.trainer.sanity_checking:
             self._to_loggers(metrics, max(self.global_step - 1, 0))
 
     def count_batch(self, count: int, loss: Tensor, **means: Tensor) -> None:
@@ -180,6 +212,13 @@ class Task(OptimizedModule, ABC):
         """Stops a run whose loss is no number, before its weights become the best or the last."""
         if self.trainer.state.fn == "fit":
             self._check_finite(self.training_means.compute(self.trainer.strategy))
+        else:
+            self._check_trained()
+
+    def on_train_start(self) -> None:
+        """Notes that the weights are no longer the initial ones."""
+        super().on_train_start()
+        self.is_trained = True
 
     def _check_finite(self, means: dict[str, float]) -> None:
         for name, value in means.items():
@@ -316,13 +355,19 @@ class Task(OptimizedModule, ABC):
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """As torch's; what does not fit is a `CheckpointError`."""
         try:
-            return super().load_state_dict(state_dict, strict, assign)
+            found = super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
             path = self._loaded_from or (self._trainer and self._trainer.ckpt_path)
             raise CheckpointError(f"ckpt_path: {path}: its weights do not fit the network: {error}") from None
+        self.is_trained = True
+        return found
 
     def setup(self, stage: str) -> None:
-        """Starts a new run from `init_from`, and says which weights were taken."""
+        """Compares the data with the task, starts a new run from `init_from`, and says which weights were taken."""
+        forget_earlier_data(self.trainer)
+        if (data := data_of(self.trainer)) is not None and stage != "predict":
+            check_facts(data, self.hparams, [f for f in FACTS if stage == "fit" or f not in self.training_facts])
+            self.check_data(data)
         if (stage == "fit" or self._data_record is not None) and self.trainer.ckpt_path is None:
             self._compare_data()
         if stage == "fit":

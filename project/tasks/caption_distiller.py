@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.nn import functional
 
+from project.data.captions.base import CaptionDataModule
 from project.data.captions.batch import CaptionBatch
 from project.data.captions.tokenizers import metric_tokenizer
 from project.data.captions.vocabulary import PAD
@@ -141,6 +142,8 @@ class CaptionDistiller(Captioner, Student):
         """Measures the teacher on the validation split, and asks it for its captions of the training images."""
         super().on_fit_start()
         teacher, data = self.teacher.to(self.device), data_of(self.trainer)
+        if not isinstance(data, CaptionDataModule):
+            raise ConfigError("data: the teacher captions the images of a datamodule; give one: datamodule=data")
         score = self._measure(teacher)
         rank_zero_info(f"teacher: {', '.join(self.sources)}: cider_d {score:.2f} on the validation split")
         for source, member in zip(self.sources, teacher.members, strict=True):
@@ -178,6 +181,7 @@ class CaptionDistiller(Captioner, Student):
 
     def on_test_start(self) -> None:
         """Puts the teacher on the device."""
+        super().on_test_start()
         self.teacher.to(self.device)
 
     # ---- training and evaluation

@@ -32,6 +32,7 @@ from project.models.captioning import CaptionNetwork, DecoderOptions, Features
 from project.models.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from project.models.pretrained import load_pretrained
 from project.optim import WarmupCosine
+from project.runs.checkpoints import errors_of_checkpoint
 from project.runs.directory import checkpoint_of
 from project.runs.precision import check_compiler
 from project.runs.undeclared import data_of
@@ -93,6 +94,7 @@ class Captioner(FineTunedTask):
         "decoder",
     )  # fmt: skip
     free_options = ("decoder.dropout", "decoder.word_dropout")
+    training_facts = ("vocabulary", "max_words")
 
     def __init__(
         self,
@@ -219,7 +221,8 @@ class Captioner(FineTunedTask):
         self._others = []
         for path in self.search.decoding.ensemble:
             file = checkpoint_of(Path(path), "best", "model.decoding.ensemble")
-            other = Captioner.load_from_checkpoint(file, map_location=self.device)
+            with errors_of_checkpoint("model.decoding.ensemble", "give checkpoints of captioners"):
+                other = Captioner.load_from_checkpoint(file, map_location=self.device)
             for name in ("vocabulary", "tokenizer", "image_size", "center_crop", "value_range"):
                 if other.hparams[name] != self.hparams[name]:
                     raise CheckpointError(f"model.decoding.ensemble: {path}: has another {name}; all need the same")
@@ -231,7 +234,7 @@ class Captioner(FineTunedTask):
 
     def on_fit_start(self) -> None:
         """Computes the features of a frozen encoder once, where the data are asked to keep them."""
-        data: Any = getattr(self.trainer, "datamodule", None)
+        data = data_of(self.trainer)
         if getattr(data, "cache_features", False):
             use_features(self, data)
 
@@ -279,6 +282,13 @@ class Captioner(FineTunedTask):
         elif theirs not in (None, own):
             raise DataError(f"data.tokenizer: {theirs}, and the captioner's words are those of {own}; set it to {own}, or "
                             "train a captioner on these data")  # fmt: skip
+
+    def checked_batch(self, batch: Any) -> Any:
+        """See `Task`: images with captions."""
+        if isinstance(batch, CaptionBatch) or self.trainer.predicting:
+            return batch if isinstance(batch, CaptionBatch) else super().checked_batch(batch)
+        raise DataError(f"loader: a captioner takes a project.data.CaptionBatch; got a {type(batch).__name__}; give the "
+                        "datamodule: datamodule=data")  # fmt: skip
 
     # ---- training and evaluation
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD
 
-from project.data.batch import Batch
+from project.data.base import ImageDataModule
+from project.data.batch import Batch, as_batch
 from project.data.class_order import sorted_as_texts
 from project.data.value_range import check_value_range
 from project.errors import CheckpointError, ConfigError, DataError, did_you_mean
@@ -167,7 +168,12 @@ class Classifier(FineTunedTask):
             check_compiler(self.trainer.strategy.root_device)
             self.network.compile()
         if self._balanced and stage == "fit":
-            counts = torch.tensor(data_of(self.trainer).class_counts, dtype=torch.float32)
+            data = data_of(self.trainer)
+            if not isinstance(data, ImageDataModule):
+                raise ConfigError(
+                    "model.class_weights: 'balanced' needs the class counts of a datamodule; give numbers"
+                )
+            counts = torch.tensor(data.class_counts, dtype=torch.float32)
             assert self.loss_weights is not None
             self.loss_weights.copy_(counts.sum() / (len(counts) * counts.clamp(min=1)))
 
@@ -176,6 +182,7 @@ class Classifier(FineTunedTask):
         if stage != "fit" and not found.head_loaded:
             raise CheckpointError(f"model.weights: {weights} does not know these {len(self.class_names)} classes; "
                                   "train on them first, or give a checkpoint with --ckpt_path")  # fmt: skip
+        self.is_trained = found.head_loaded
         rank_zero_info(found.message)
         if found.head_loaded and (places := sorted_as_texts(self.class_names)):
             rank_zero_info(f"model.weights: its classes have their own order, and those of the data are numbers sorted as texts, "
@@ -185,7 +192,7 @@ class Classifier(FineTunedTask):
                 rank_zero_info(f"model.{name}: {self.hparams[name]}; the weights were trained with {list(theirs)}")
 
     def _check_train_size(self) -> None:
-        size = getattr(getattr(self.trainer, "datamodule", None), "train_size", self.image_size)
+        size = getattr(data_of(self.trainer), "train_size", self.image_size)
         if size != self.image_size:
             try:
                 with torch.no_grad():
@@ -313,10 +320,14 @@ class Classifier(FineTunedTask):
 
     def check_data(self, data: Any) -> None:
         """See `Task`: the classes are the same."""
-        if data.class_names != self.class_names:
-            odd = str(sorted(set(data.class_names) ^ set(self.class_names)))
+        if list(names := getattr(data, "class_names", self.class_names)) != self.class_names:
+            odd = str(sorted(set(names) ^ set(self.class_names)) or "their order")
             odd = odd if len(odd) <= 80 else odd[:77] + "..."
             raise DataError(f"data: its classes are not the checkpoint's; they differ in {odd}")
+
+    def checked_batch(self, batch: Any) -> Batch:
+        """See `Task`: images with labels."""
+        return as_batch(batch, self.image_size, None if self.trainer.predicting else len(self.class_names))
 
 
 def _class_factors(weights: str | list[float] | dict[str, float] | None, class_names: Sequence[str]) -> Tensor | None:

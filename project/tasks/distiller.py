@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from project.data.base import ImageDataModule
 from project.data.batch import Batch
 from project.errors import CheckpointError, ConfigError
 from project.losses.crd import CRD
@@ -218,6 +219,9 @@ class Distiller(Classifier, Student):
             rank_zero_info("teacher: the average of the student's own weights")
             return
         data = data_of(self.trainer)
+        if not isinstance(data, ImageDataModule):
+            rank_zero_info(f"teacher: {', '.join(self.sources)}: neither measured nor cached, which needs a datamodule")
+            return
         found = self.teacher.measure(data.batches_in_order("val"), self.trainer.precision_plugin.forward_context)
         self._val_guesses = found.guesses  # it will say the same later
         rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {found.accuracy:.4f} on the validation split")
@@ -233,9 +237,12 @@ class Distiller(Classifier, Student):
         """See the base class; the command `validate` has not met the teacher yet."""
         super().on_validation_start()
         self._ready()
+        if isinstance(self._teacher, AveragedTeacher):
+            self._teacher.share_buffers(self.trainer.strategy.broadcast)
 
     def on_test_start(self) -> None:
         """Puts the teacher on the device."""
+        super().on_test_start()
         self._ready()
 
     def _ready(self) -> None:
@@ -293,6 +300,8 @@ class Distiller(Classifier, Student):
     def _ask(self, batch: Batch) -> tuple[Outputs, int]:
         """What the teacher says of a training batch, and of how many images there was no need to ask."""
         with self.teacher_time.asking():
+            if isinstance(self._teacher, AveragedTeacher):
+                self._teacher.take_buffers(self.network.buffers())
             if self._cache is None or batch.on_host is None:
                 return self.teacher(batch.images, self._losses.needs_stages.teacher), 0
             return self._cache(batch)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from project.data.base import ImageDataModule
+from project.errors import ConfigError
 from project.models import Backbone
 from project.models.normalize import Normalize
 from project.runs.schema import Schema
@@ -41,7 +43,11 @@ class FineTunedTask(Task):
 
     def _training_images(self) -> Iterator[Tensor]:
         """The same in each process; on the host, since nothing is on its device yet."""
-        for batch in data_of(self.trainer).batches_in_order("train", torch.device("cpu"), _LOOKED_AT):
+        data = data_of(self.trainer)
+        if not isinstance(data, ImageDataModule):
+            raise ConfigError("model.backbone: its first weights follow from the training images, which only a datamodule "
+                              "gives before training; give one: datamodule=data")  # fmt: skip
+        for batch in data.batches_in_order("train", torch.device("cpu"), _LOOKED_AT):
             yield self.normalize(batch.images)
 
     def train(self, mode: bool = True) -> Self:

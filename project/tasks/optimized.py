@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from project.optim import SAM, MuonSGD, Schedule, decay_groups, scale_learning_r
 from project.optim.options import GivenOptions
 from project.runs.progress import accumulation, epochs_done, run_fraction, total_updates, updates
 
+_DEFAULT = "default"  # in a pickle, in the place of a default
+
 
 class OptimizedModule(LightningModule):
     """A LightningModule with an optimizer that is given, and a schedule over the whole run.
@@ -39,6 +42,14 @@ class OptimizedModule(LightningModule):
         super().__init__()
         if sam < 0:
             raise ConfigError(f"model.sam: must be at least 0; got {sam}")
+        made: dict[str, tuple[Any, str, str]] = {}
+        made["optimizer"] = optimizer, "parameter groups", "functools.partial(torch.optim.Adam, lr=1e-3)"
+        if lr_scheduler is not None:
+            made["lr_scheduler"] = lr_scheduler, "the optimizer", "functools.partial(StepLR, step_size=10)"
+        for name, (function, argument, example) in made.items():
+            if not callable(function):
+                raise ConfigError(f"model.{name}: must be a function of {argument}, such as {example}; got a "
+                                  f"{type(function).__name__}")  # fmt: skip
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
         self.sam = sam
@@ -46,9 +57,37 @@ class OptimizedModule(LightningModule):
         self._lr: float | None = None
         self._dimensions: dict[str, int] = {}
         self.results: dict[str, float] = {}
-        self.result_files: dict[str, Any] = {}
-        """What `test` and `validate` write beside the metrics: contents of JSON files by the ends of their names."""
         """The latest value of each metric recorded, in full precision."""
+        self.result_files: dict[str, Any] = {}
+        """Contents of JSON files that `test` and `validate` write beside the metrics, by the ends of their names."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As Lightning's; the constructor's defaults, lambdas for jsonargparse, are named in place of being pickled.
+
+        Raises:
+            ConfigError: another lambda was given.
+        """
+        state: dict[str, Any] = super().__getstate__()
+        for name in ("optimizer", "lr_scheduler"):
+            function = state[f"make_{name}"]
+            if getattr(function, "__name__", "") == "<lambda>":
+                if function is not self._default(name):
+                    raise ConfigError(f"model.{name}: a lambda cannot be pickled; use functools.partial")
+                state[f"make_{name}"] = _DEFAULT
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The reverse."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's
+        for name in ("optimizer", "lr_scheduler"):
+            if state[f"make_{name}"] == _DEFAULT:
+                setattr(self, f"make_{name}", self._default(name))
+
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        """The default of an argument, which a subclass may pass on as one of its `**options`."""
+        signatures = (inspect.signature(vars(c)["__init__"]).parameters for c in cls.__mro__ if "__init__" in vars(c))
+        return next((parameters[name].default for parameters in signatures if name in parameters), None)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over weights with and without decay, and the schedule with its interval."""
@@ -59,6 +98,9 @@ class OptimizedModule(LightningModule):
             raise ConfigError(
                 "model.optimizer: MuonSGD needs whole filters in each process; set trainer.strategy to ddp"
             )
+        if self._lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self._lr
         scale_learning_rates(optimizer)
         if self.sam:
             self._check_sam()
@@ -82,6 +124,8 @@ class OptimizedModule(LightningModule):
             scheduler = self.make_lr_scheduler(optimizer)
         if isinstance(scheduler, Schedule):
             scheduler.follow(lambda: run_fraction(self.trainer))
+        if self._lr is not None:
+            _check_follows(scheduler)
         return scheduler
 
     def configure_model(self) -> None:
@@ -136,16 +180,19 @@ class OptimizedModule(LightningModule):
 
     @property
     def lr(self) -> float | None:
-        """A learning rate in place of the optimizer's own; Lightning's learning-rate finder sets it."""
+        """A learning rate in place of the optimizer's own, of this fit and later ones; Lightning's finder sets it."""
         return self._lr
 
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = value
+        if self._trainer is None or not self.trainer.optimizers:
+            return
         optimizer = self.trainer.optimizers[0]
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = value * group.get("lr_scale", 1.0)
         for config in self.trainer.lr_scheduler_configs:
+            _check_follows(config.scheduler)
             config.scheduler.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._given_options.set_rates()
 
@@ -189,3 +236,10 @@ class OptimizedModule(LightningModule):
         """The learning rate of the first parameter group, before a factor of its own."""
         group = self.trainer.optimizers[0].param_groups[0]
         return group["lr"] / group.get("lr_scale", 1.0)
+
+
+def _check_follows(scheduler: Any) -> None:
+    """Refuses a learning rate that is set where the schedule has one of its own."""
+    if isinstance(scheduler, (OneCycleLR, CyclicLR)):
+        raise ConfigError(f"model.lr_scheduler: {type(scheduler).__name__} has a rate of its own (max_lr), so that one that is "
+                          "set or found has no effect; use project.optim.OneCycle, or set max_lr")  # fmt: skip

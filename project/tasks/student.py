@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from project.errors import CheckpointError, ConfigError
-from project.runs.checkpoints import read_checkpoint
+from project.runs.checkpoints import errors_of_checkpoint, read_checkpoint
 from project.runs.directory import checkpoint_of
 from project.tasks.base import Task
 
@@ -133,8 +133,10 @@ def load_teacher(path: Path, source: str, kind: type[_TaskT]) -> _TaskT:
     Raises:
         CheckpointError: it is another task's.
     """
-    member: Any = Task.load_from_checkpoint(path)
-    checkpoint = read_checkpoint(path)
+    with errors_of_checkpoint("model.teacher", f"a teacher is a run of this codebase; train a {kind.__name__} from these weights "
+                                        f"first: fit --model.init_from {path}"):  # fmt: skip
+        member: Any = Task.load_from_checkpoint(path)
+        checkpoint = read_checkpoint(path)
     record = checkpoint.get("callbacks", {}).get(_RECORD)
     record = record if isinstance(record, dict) else {}
     is_best = record.get("best_step", "none") == checkpoint.get("global_step")  # a later one may be worse

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from project.losses.crd import CRD
+from tests.forks import fork
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
 
@@ -164,3 +166,30 @@ def test_a_pass_that_is_no_new_batch_leaves_the_memories_alone():
     loss(*batch([0, 1, 5], seed=3))
     assert torch.equal(loss.student_memory, memories[0])
     assert torch.equal(loss.teacher_memory, memories[1])
+
+
+def of_one_process(rank: int, folder: Path) -> None:
+    """The steps of one of two processes, whose batches differ in size."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    loss = crd()
+    for indices in ([[0, 1, 5], [2, 3]], [[2, 7], [8]])[rank]:
+        loss(*batch(indices, seed=10 + indices[0]))
+    torch.save(loss.state_dict(), folder / f"{rank}.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_remember_the_images_of_both(tmp_path):
+    processes = [fork(of_one_process, rank, tmp_path) for rank in range(2)]
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    alone = crd()
+    for steps in ([[0, 1, 5], [2, 7]], [[2, 3], [8]]):
+        parts = [batch(indices, seed=10 + indices[0]) for indices in steps]
+        alone(*(torch.cat(values) for values in zip(*parts, strict=True)))
+    for name in ("student_memory", "teacher_memory", "labels"):
+        torch.testing.assert_close(first[name], alone.state_dict()[name])
+        assert torch.equal(first[name], second[name])
+    assert (alone.labels >= 0).tolist() == [place in (0, 1, 2, 3, 5, 7, 8) for place in range(12)]

@@ -10,6 +10,7 @@ import torch
 
 from project.errors import ConfigError
 from project.models import build_backbone
+from project.models.captioning.encoder import ImageEncoder
 from project.models.pretrained import load_pretrained, weights_info
 
 
@@ -95,3 +96,90 @@ def test_mistakes_are_said_in_one_line(timm):
     ):
         with pytest.raises(ConfigError, match=message):
             call()
+
+
+# ---- every family, as classifier, teacher, student and encoder
+
+SMALL = ("test_", "atto", "femto", "pico", "nano", "xxt", "xxs", "xx_small", "ti_", "tiny", "_t0", "_xs", "_s0", "_035", "_050",
+         "small", "_b0", "18", "_t", "_s", "_a", "_b")  # fmt: skip
+
+
+def smallest(timm, module: str) -> str:
+    """A small network of a module, by what its name says."""
+    names = timm.list_models(module=module)
+    return min(names, key=lambda name: (next((n for n, word in enumerate(SMALL) if word in name), len(SMALL)), name))
+
+
+def tried(name: str, size: int) -> str:
+    """Whether a network serves in all parts, or which line refuses it."""
+    try:
+        network = build_backbone(f"timm/{name}", 3, size)
+    except ConfigError as error:
+        return str(error)
+    images = torch.randn(2, 3, size, size)
+    stages, inside = network.all_shapes(size)
+    assert stages
+    assert inside
+    network.eval()
+    maps, features, logits = network.forward_with_stages(images)
+    assert {stage: tuple(value.shape[1:]) for stage, value in maps.items()} == stages
+    assert features.shape == (2, network.num_features)
+    assert torch.equal(network(images), logits)
+    logits.sum().backward()
+    try:
+        encoder = ImageEncoder(f"timm/{name}", size)
+    except ConfigError as error:
+        return str(error)
+    grid = encoder.eval()(images).grid
+    assert grid.shape == (2, encoder.height * encoder.width, encoder.num_features)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "name", ["test_efficientnet", "mobilenetv2_035", "ghostnet_050", "lcnet_035", "mixnet_s", "tinynet_e", "test_vit", "test_resnet"]
+)  # fmt: skip
+def test_a_network_whose_last_map_follows_its_last_stage_serves_in_all_parts(timm, name):
+    assert tried(name, 32) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("inception_v3", "model.backbone: timm/inception_v3 cannot take images of 32 pixels: "),
+        ("dla46x_c", "model.backbone: timm/dla46x_c does not end with one linear layer"),
+        ("coat_tiny", "model.backbone: this network has several last maps, and a captioner needs one; take another"),
+    ],
+)
+def test_a_network_that_cannot_serve_is_refused_in_one_line(timm, name, line):
+    found = tried(name, 32)
+    assert found.startswith(line)
+    assert "\n" not in found
+
+
+def test_trying_an_image_size_leaves_weights_and_random_numbers_alone(timm):
+    torch.manual_seed(0)
+    network = build_backbone("timm/test_resnet", 3, 32)
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_resnet", num_classes=3)
+    assert torch.equal(torch.rand(1), after)
+    assert network.training
+    expected = theirs.state_dict()
+    found = {key.removeprefix("stages.trunk.model."): value for key, value in network.state_dict().items()}
+    assert all(torch.equal(found[key], value) for key, value in expected.items() if key in found)
+
+
+def modules() -> list[str]:
+    try:
+        import timm
+    except ImportError:
+        return []
+    return [module for module in timm.list_modules() if timm.list_models(module=module)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", modules())
+def test_every_family_serves_in_all_parts_or_is_refused_in_one_line(timm, module):
+    name = smallest(timm, module)
+    line = tried(name, 64)
+    assert not line or (line.startswith("model.backbone: ") and "\n" not in line)

@@ -2,7 +2,7 @@ import pytest
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from project.runs.undeclared import callbacks_of, data_of, is_logged
+from project.runs.undeclared import callbacks_of, data_of, forget_earlier_data, is_logged
 
 
 class Mine(Callback):
@@ -33,3 +33,6 @@ def test_the_data_it_trains_on(trainer):
     data = Data()
     trainer.fit(BoringModel(), datamodule=data)
     assert data_of(trainer) is data
+    trainer.fit(BoringModel(), data.train_dataloader(), data.val_dataloader())
+    forget_earlier_data(trainer)
+    assert data_of(trainer) is None

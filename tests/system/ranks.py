@@ -75,9 +75,18 @@ def _run(args: list[str], log: Path, folder: Path, world: dict[str, str]) -> Non
 
 
 def everything(directory: Path) -> dict[str, object]:
-    """Weights, their average, optimizer, schedule, random state of both, and metrics, bit by bit."""
+    """Weights, their averages, optimizer, schedule, random state of both, and metrics, bit by bit."""
     checkpoint = read_checkpoint(directory / "checkpoints" / "last.ckpt")
-    kept = ("state_dict", "raw_weights", "optimizer_states", "lr_schedulers", "random_state", "global_step", "epoch")
+    kept = (
+        "state_dict",
+        "raw_weights",
+        "ema",
+        "optimizer_states",
+        "lr_schedulers",
+        "random_state",
+        "global_step",
+        "epoch",
+    )
     with open(directory / "metrics.csv") as file:
         return {**flat({name: checkpoint.get(name) for name in kept}), "metrics.csv": list(csv.DictReader(file))}
 

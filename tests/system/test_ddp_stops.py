@@ -23,6 +23,7 @@ CLASSIFIER = (
     "--data.storage", "stream", "--data.augment.flip", "true", "--data.augment.crop", 2, "--data.augment.mixup", 0.2,
     "--ema.decay", 0.9,
 )  # fmt: skip
+AVERAGED = (*CLASSIFIER[:-2], "--model", "Distiller", "--model.teacher", "ema", "--model.label_weight", 1.0)
 CAPTIONER = (
     "--model.backbone", "ranks_net", "--model.backbone_options", "{}", "--model.decoder.dropout", 0.5,
     "--model.scheduled_sampling", '{"probability": 0.5, "epochs": 2}', "--data.captions_per_image", 1,
@@ -71,6 +72,7 @@ def wholes(tmp_path_factory, images, captioned, fit_options, caption_options) ->
         tmp_path_factory.mktemp("wholes"),
         {
             "classifier": lambda root, *more: fit_options(images, root, *CLASSIFIER, *more),
+            "averaged": lambda root, *more: fit_options(images, root, *AVERAGED, *more),
             "captioner": lambda root, *more: caption_options(captioned, root, *CAPTIONER, *more),
         },
     )
@@ -93,6 +95,8 @@ def assert_goes_on(wholes: Wholes, task: str, root: Path, *more: object) -> None
         ("classifier", 8, [1], False),  # who does not save
         ("classifier", 5, [0, 1], False),  # the last of an epoch: validation begins
         ("classifier", 6, [1], True),
+        ("averaged", 8, [1], False),
+        ("averaged", 6, [0], True),
         ("captioner", 4, [1], False),
         ("captioner", 9, [0, 1], False),
         ("captioner", 6, [0], True),

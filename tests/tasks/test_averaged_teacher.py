@@ -72,3 +72,19 @@ def test_it_answers_in_evaluation_mode_whatever_the_student_does(student):
     found = teacher(images).logits
     assert torch.equal(found, teacher(images).logits)
     torch.testing.assert_close(found, student.eval()(images))
+
+
+def test_buffers_are_those_that_the_student_has_when_the_teacher_is_asked(student):
+    """As another process's, which a forward pass of DDP gives it after the step."""
+    teacher, generator = AveragedTeacher(student, 0.9), torch.Generator().manual_seed(1)
+    change(student, generator)
+    teacher.update(student)
+    others = [buffer + 1 for buffer in student.network.buffers()]
+    for buffer, other in zip(student.network.buffers(), others, strict=True):
+        buffer.copy_(other)
+    teacher.take_buffers(student.network.buffers())
+    weights = [parameter.clone() for parameter in teacher.members[0].network.parameters()]
+    assert all(map(torch.equal, teacher.members[0].network.buffers(), others))
+    teacher.share_buffers(lambda buffers: [buffer - 1 for buffer in buffers])
+    assert all(torch.equal(a, b - 1) for a, b in zip(teacher.members[0].network.buffers(), others, strict=True))
+    assert all(map(torch.equal, teacher.members[0].network.parameters(), weights))

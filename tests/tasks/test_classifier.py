@@ -73,7 +73,6 @@ def split_metrics(task: Classifier, folder, split: str) -> dict[str, float]:
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 4.0]])
 def test_loss_equals_the_formula_in_double_precision(smoothing, weights):
     task, data = classifier(label_smoothing=smoothing, class_weights=weights), batch()
-    task.setup("validate")
     with torch.no_grad():
         loss, logits = task._shared_step(data)
     expected = formula(logits.numpy(), data.labels.numpy(), smoothing, np.array(weights or [1.0] * 4))
@@ -299,6 +298,7 @@ def test_a_path_an_image_and_an_array_give_the_same_also_when_rotated(tmp_path):
     task = classifier()
     by_path, by_array, by_image = task.predict([tmp_path / "plain.png", pixels, Image.open(tmp_path / "plain.png")])
     assert by_path == by_array == by_image
+    assert task.predict(str(tmp_path / "plain.png")) == task.predict(Image.open(tmp_path / "plain.png")) == [by_path]
     turned = task.predict([str(tmp_path / "turned.png")])
     assert turned == task.predict([np.ascontiguousarray(np.rot90(pixels, -1))]) != [by_path]
     assert task.predict([Image.open(tmp_path / "turned.png")]) == turned
@@ -308,6 +308,7 @@ def test_grey_arrays_and_no_images(tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (11, 8), dtype=np.uint8)
     assert classifier().predict([grey]) == classifier().predict([np.stack([grey] * 3, 2)])
     assert classifier().predict([]) == []
+    assert classifier().predict(grey) == classifier().predict([grey])
     with pytest.raises(DataError, match="absent"):
         classifier().predict([tmp_path / "absent.png"])
 

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateFinder
+from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.tuner import Tuner
 
+from project.data import ImageFolder
 from project.data.batch import Batch
 from project.errors import ConfigError
 from project.optim import MuonSGD, OneCycle
@@ -200,6 +202,81 @@ def test_rates_by_layer_survive_the_learning_rate_finder(run, images, fit_option
     assert SUGGESTED[0] is not None
     for rates in RATES[-24:]:  # the epoch's steps
         assert rates == {k: pytest.approx(k * SUGGESTED[0]) for k in (1.0, 0.5, 0.25, 0.125)}
+
+
+class RateOfEachStep(Callback):
+    """Notes rate and batch size of every training step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.sizes: list[int] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.sizes.append(len(batch.labels))
+
+
+def watched(tmp_path, *callbacks) -> tuple[Trainer, RateOfEachStep]:
+    watch = RateOfEachStep()
+    return Trainer(
+        accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, callbacks=[watch, *callbacks],
+    ), watch  # fmt: skip
+
+
+FINDERS = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*weights_only", "ignore:Be aware")
+
+
+@FINDERS
+@pytest.mark.parametrize("again", [False, True])
+def test_fit_after_tuner_lr_find_uses_the_rate_that_it_set(images, tmp_path, again):
+    data = ImageFolder(root=str(images), image_size=12, batch_size=2, num_workers=0)
+    task = Classifier(data.class_names, 12, backbone_options={"width": 4})
+    trainer, watch = watched(tmp_path)
+    Tuner(trainer).lr_find(task, datamodule=data, num_training=30, max_lr=10.0)
+    if again:  # by another Trainer
+        trainer, watch = watched(tmp_path)
+    watch.rates.clear()
+    trainer.fit(task, data)
+    assert task.lr not in (None, 0.1)
+    assert max(watch.rates) == pytest.approx(task.lr, rel=0.1)  # the cycle's top lies between two steps
+    assert min(watch.rates) < 0.2 * task.lr
+
+
+def test_fit_with_a_rate_that_was_set_by_hand_uses_it(images, tmp_path):
+    data = ImageFolder(root=str(images), image_size=12, batch_size=16, num_workers=0)
+    task = Classifier(data.class_names, 12, backbone_options={"width": 4}, lr_scheduler=None)
+    task.lr = 0.03
+    trainer, watch = watched(tmp_path)
+    trainer.fit(task, data)
+    assert set(watch.rates) == {0.03}
+
+
+def test_fit_with_a_rate_that_the_schedule_ignores_is_refused(images, tmp_path):
+    data = ImageFolder(root=str(images), image_size=12, batch_size=16, num_workers=0)
+    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=10)
+    task = Classifier(data.class_names, 12, backbone_options={"width": 4}, lr_scheduler=schedule)
+    task.lr = 0.03
+    with pytest.raises(ConfigError, match=r"^model\.lr_scheduler: OneCycleLR has a rate of its own \(max_lr\)"):
+        watched(tmp_path)[0].fit(task, data)
+
+
+@FINDERS
+@pytest.mark.parametrize("by", ["tuner", "callback"])
+def test_fit_after_the_batch_size_finder_has_the_schedule_of_the_new_length(images, tmp_path, by):
+    data = ImageFolder(root=str(images), image_size=12, batch_size=16, num_workers=0)
+    task = Classifier(data.class_names, 12, backbone_options={"width": 4})
+    options = {"steps_per_trial": 1, "init_val": 2, "max_trials": 2}
+    trainer, watch = watched(tmp_path, *([BatchSizeFinder(**options)] if by == "callback" else []))
+    if by == "tuner":
+        Tuner(trainer).scale_batch_size(task, datamodule=data, **options)
+        watch.rates.clear()
+    trainer.fit(task, data)
+    assert data.batch_size == 4
+    own = watch.rates[-12:]  # of 48 images
+    assert len(own) == trainer.global_step == 12
+    shape = OneCycle(torch.optim.SGD([torch.zeros(1)], lr=1.0), warmup=0.25)
+    assert own == pytest.approx([0.1 * shape.factor(step / 12) for step in range(12)])
 
 
 # ---- sharpness-aware minimisation

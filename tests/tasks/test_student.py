@@ -27,6 +27,21 @@ class Learner(Student):
 # ---- sources
 
 
+@pytest.mark.parametrize("kind", [Classifier, Captioner])
+def test_load_teacher_foreign_file_names_the_option_and_a_way_to_a_teacher(tmp_path, kind):
+    path = tmp_path / "foreign.pth"
+    torch.save({"state_dict": {"module.conv1.weight": torch.zeros(3)}}, path)
+    with pytest.raises(CheckpointError) as error:
+        load_teacher(path, str(path), kind)
+    assert str(error.value) == (
+        f"model.teacher: {path}: not a checkpoint of this codebase; a teacher is a run of this codebase; train a "
+        f"{kind.__name__} from these weights first: fit --model.init_from {path}"
+    )
+    path.write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=r"^model\.teacher: .*foreign\.pth: (not a checkpoint|damaged)"):
+        load_teacher(path, str(path), kind)
+
+
 def test_sources_are_kept_one_or_several():
     assert Learner("a").sources == ["a"]
     assert Learner(["a", "b"]).sources == ["a", "b"]

@@ -28,6 +28,7 @@ from project.data.captions.vocabulary import Vocabulary
 from project.data.loaders import Loader
 from project.data.order import EvaluationOrder, TrainingOrder
 from project.data.paths import present_files
+from project.data.processes import device_of
 from project.data.samples import Split
 from project.errors import ConfigError, DataError
 
@@ -190,7 +191,7 @@ class CaptionDataModule(ImageDataModule, ABC):
     def _loader(self, split: Split, order_class: type[TrainingOrder] | type[EvaluationOrder]) -> Loader:
         if split not in self._features:
             return super()._loader(split, order_class)
-        pin_memory = self.trainer.strategy.root_device.type == "cuda"
+        pin_memory = device_of(self.trainer).type == "cuda"
         return self._kept(
             f"{split} features", FeatureLoader(self._features[split], self._order(split, order_class), pin_memory)
         )
@@ -200,6 +201,7 @@ class CaptionDataModule(ImageDataModule, ABC):
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
         if not isinstance(batch, Batch):
             return batch
+        assert self.trainer is not None, "Lightning calls this"
         stage, indices = self.trainer.state.stage, batch.indices
         if stage == "predict":
             return CaptionBatch(batch.images, indices.new_empty(len(indices), 0, 0), indices)
@@ -222,7 +224,7 @@ class CaptionDataModule(ImageDataModule, ABC):
     def _table(self, split: Split, device: torch.device) -> TokenTable:
         if split not in self._tables or self._tables[split].device != device:
             # the network's own words where a checkpoint brought them; another set's would have other numbers
-            words = getattr(self.trainer.lightning_module, "vocabulary", None)
+            words = getattr(self.trainer and self.trainer.lightning_module, "vocabulary", None)
             vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words or self.vocabulary)
             self._tables[split] = TokenTable(self._words_of(split), vocabulary, self.max_words, device)
             self._rows.pop(split, None)

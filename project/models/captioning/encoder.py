@@ -31,7 +31,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, backbone: str, image_size: int, options: dict[str, Any] | None = None) -> None:
         super().__init__()
         network = build_backbone(backbone, 1, image_size, options)
-        self.num_features, self.height, self.width = list(network.stage_shapes(image_size).values())[-1]
+        self.num_features, self.height, self.width = network.map_shape(image_size)
         self.note = network.note
         network.freeze_unused(image_size, lambda images: [network.feature_maps(images)])
         network.pool, network.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]  # nobody asks this one for logits
