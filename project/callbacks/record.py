@@ -22,7 +22,7 @@ class RunRecord(Callback):
     Args:
         run: the run's directory; only the first process knows it before `setup`.
         config: the configuration, as plain types.
-        begin: called in the first process when training begins: whatever failed before leaves a resumed run as it was.
+        begin: called in the first process before the first batch: what fails earlier leaves a resumed run as it was.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class RunRecord(Callback):
         """A checkpoint knows how it was trained."""
         checkpoint["config"] = self.config
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes that the run is under way."""
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Notes that the run is under way, behind all that may refuse it."""
+        if self._has_begun:
+            return
         self._has_begun = True
         if self._writes and self._begin is not None:
             self._begin()

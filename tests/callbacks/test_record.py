@@ -59,7 +59,7 @@ def test_an_exception_is_noted_in_training_alone(tmp_path, exception, expected, 
     record.setup(trainer, None, verb)
     record.on_exception(trainer, None, exception)
     assert status(directory.path) == "finished", "nothing was trained yet"
-    record.on_train_start(trainer, None)
+    record.on_train_batch_start(trainer, None, None, 0)
     directory.write_status("finished")
     record.on_exception(trainer, None, exception)
     assert status(directory.path) == (expected if verb == "fit" else "finished")
