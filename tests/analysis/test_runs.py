@@ -95,11 +95,14 @@ def test_a_real_run_is_read_as_it_was_written(trained):
 
 def test_results_of_both_commands(tmp_path):
     path = make(tmp_path)
-    (path / "test_metrics.json").write_text('{"test/accuracy": 1, "test/nll": NaN, "test/odd": "high"}')
+    (path / "test_metrics.json").write_text(
+        '{"test/accuracy": 1, "test/nll": NaN, "test/f1": null, "test/odd": "high"}'
+    )
     (path / "validate_metrics.json").write_text('{"val/accuracy": 0.5}')
     found = load_runs(tmp_path)
     rows = dict(zip(found.results["metric"], found.results["value"], strict=True))
     assert math.isnan(rows.pop("test/nll"))
+    assert math.isnan(rows.pop("test/f1"))
     assert rows == {"val/accuracy": 0.5, "test/accuracy": 1.0}
     assert found.problems == ["r/version_0: test_metrics.json: test/odd is no number"]
 

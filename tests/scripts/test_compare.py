@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_a_run_that_keeps_nothing_is_no_result(compare, images):
     status, _, err = compare("a.yaml", "b.yaml", "--", "--data.root", str(images), "--trainer.fast_dev_run", "true")
     assert status == 2
     assert "its training did not end; leave out what keeps no run, such as trainer.fast_dev_run" in err
+
+
+@pytest.mark.slow
+def test_a_metric_without_a_value_is_named(compare, images, tmp_path):
+    where = ["--data.root", str(images), "--trainer.max_epochs", "1"]
+    status, _, _ = compare("a.yaml", "a.yaml", "--seeds", "2", "--", *where)
+    for file in tmp_path.rglob("test_metrics.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"test/f1": None}))
+    status, _, err = compare("a.yaml", "a.yaml", "--seeds", "2", "--metric", "test/f1", "--", *where)
+    assert status == 2
+    assert "error: --metric: test/f1 is no number in " in err
 
 
 def test_an_unknown_metric_is_named(compare, images):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -47,6 +48,8 @@ def test_each_file_is_a_split_and_captions_find_their_images(write):
     }
     assert {path.parent.name for path in data.splits["val"].images} == {"val"}
     assert data.splits["train"].captions == [[f"Text {j} of {100 + i}" for j in range(2)] for i in range(3)]
+    assert data.splits["val"].image_ids() == [105, 106]
+    assert data.splits["train"].take(np.array([2, 0]), "train").image_ids() == [102, 100]
     assert "100" in data.vocabulary
     assert "105" not in data.vocabulary
 

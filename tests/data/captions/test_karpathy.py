@@ -66,6 +66,15 @@ def test_all_splits_are_read_and_restval_joins_training(make):
     assert data.splits["test"].captions == [["A dog, 3 0. ", "A dog, 3 1. "]]
 
 
+@pytest.mark.parametrize(
+    ("removed", "expected"),
+    [((), [391898]), (("cocoid",), [3]), (("cocoid", "imgid"), ["val2014/3.jpg"])],
+)
+def test_ids_of_images_are_cocos_else_the_files_own_else_paths(make, removed, expected):
+    data = make(without(karpathy_file(), *removed))
+    assert data.splits["test"].image_ids() == expected
+
+
 def without(content: dict, *names: str) -> dict:
     """Without fields of its images or its sentences."""
     content = copy.deepcopy(content)
