@@ -26,7 +26,7 @@ from project.tasks.student import is_config
 
 _PLACES = ("name", "ckpt_path", "config")  # only the user says them
 _NETWORKED = ("logger", "plugins", "profiler", "model_registry")  # options of the Trainer that send or write
-_CALLBACKS = ("EarlyStopping", "GradientAccumulationScheduler", "LearningRateMonitor", "StochasticWeightAveraging")
+_CALLBACKS = ("EarlyStopping", "GradientAccumulationScheduler", "LearningRateMonitor")
 """Callbacks of Lightning that neither write, nor send, nor look for a setting."""
 
 

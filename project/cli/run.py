@@ -57,6 +57,7 @@ from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_inte
 from project.runs.trackers import Tracker
 from project.runs.undeclared import callbacks_of
 from project.tasks import Task
+from project.tasks.fine_tuned import ONE_VALUE
 from project.text import print_lines
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -84,6 +85,8 @@ def run_command(args: list[str]) -> None:
         except MisconfigurationException as error:
             raise ConfigError(f"trainer: {error}") from None
         except ValueError as error:
+            if "Expected more than 1 value per channel when training" in str(error):  # torch's, of any other module
+                raise ConfigError(ONE_VALUE) from None
             if not _is_lightnings(error):
                 raise
             raise ConfigError(f"trainer: {error}") from None

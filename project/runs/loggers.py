@@ -67,7 +67,12 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the file in one step; rows are few, since a row is an epoch or every fiftieth step."""
+        """Writes the file in one step; rows are few, since a row is an epoch or every fiftieth step.
+
+        Without any there is no file, as in a run that is refused before its first batch.
+        """
+        if not self._rows:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
         writer.writeheader()
@@ -76,8 +81,7 @@ class MetricsCSV(Logger):
 
     def finalize(self, status: str) -> None:
         """Called at the end, also of a failed run."""
-        if self._rows:
-            self.save()
+        self.save()
 
 
 def read_metrics(run: RunDirectory) -> dict[int, dict[str, str]]:

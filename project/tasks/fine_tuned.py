@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from project.data.base import ImageDataModule
@@ -18,6 +19,10 @@ from project.runs.undeclared import data_of
 from project.tasks.base import Task
 from project.tasks.fine_tuning import FineTuner, FineTuning
 
+ONE_VALUE = (
+    "data.batch_size: a training batch has one image, and a batch norm that sees one position of it has no variance; choose a size "
+    "that leaves no batch of one, a larger data.image_size, or model.fine_tuning.freeze_norms true"
+)
 _LOOKED_AT = 5000  # images that weights are computed from
 
 
@@ -61,6 +66,30 @@ class FineTunedTask(Task):
         """Freezes what the epoch asks for, also where a run is resumed in the middle of it."""
         super().on_train_start()
         self.on_train_epoch_start()
+        self._check_batch_norms()
+
+    @torch.no_grad()
+    def _check_batch_norms(self) -> None:
+        """Refuses a training batch of one image where a batch norm that learns sees one position of it."""
+        order = getattr(self.trainer.train_dataloader, "order", None)
+        if order is None or min(map(len, order.batches())) > 1:
+            return
+        learning = {norm for norm in self.modules() if isinstance(norm, _BatchNorm) and norm.training}
+        seen: dict[nn.Module, int] = {}
+        hooks = [
+            norm.register_forward_pre_hook(lambda norm, inputs: seen.update({norm: inputs[0][:, 0].numel()}))
+            for norm in learning
+        ]
+        side = getattr(data_of(self.trainer), "train_size", self.image_size)
+        for backbone in [module for module in self.modules() if isinstance(module, Backbone)]:
+            weight = next(backbone.parameters())
+            backbone.eval()  # so that nothing changes
+            backbone.forward(torch.zeros(1, 3, side, side, device=weight.device, dtype=weight.dtype))
+        for hook in hooks:
+            hook.remove()
+        self.train()
+        if 1 in seen.values():
+            raise ConfigError(ONE_VALUE)
 
     def on_train_epoch_start(self) -> None:
         """Freezes and unfreezes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 
@@ -25,6 +27,23 @@ def test_what_is_out_of_range_is_one_line(fails, images, fit_options, tmp_path, 
     assert fails(*fit_options(images, tmp_path / "runs", f"--{option}={value}")) == f"error: {option}: {message}"
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "instead"),
+    [
+        ("StochasticWeightAveraging", {"swa_lrs": 0.05}, "ema.decay"),
+        ("BackboneFinetuning", {}, "model.fine_tuning.head_epochs"),
+        ("ModelPruning", {"pruning_fn": "l1_unstructured"}, "channels-last"),
+        ("Timer", {"duration": "00:00:01:00"}, "trainer.max_time"),
+    ],
+)
+def test_callback_that_cannot_run_here_is_one_line(fails, images, fit_options, tmp_path, name, options, instead):
+    for callbacks in ([{"class_path": name, "init_args": options}], {"class_path": name, "init_args": options}):
+        line = fails(*fit_options(images, tmp_path / "runs", "--trainer.callbacks", json.dumps(callbacks)))
+        assert line.startswith(f"error: trainer.callbacks: {name} ")
+        assert instead in line
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

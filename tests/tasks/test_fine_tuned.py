@@ -90,3 +90,45 @@ def test_a_resumed_run_and_a_loaded_network_keep_them(filters, images, image_tre
     assert torch.equal(filters(others, "runs", *more), first)
     loaded = Classifier.load_from_checkpoint(tmp_path / "runs" / "r" / "version_0" / "checkpoints" / "last.ckpt")
     assert torch.equal(loaded.network.stages["whiten"][0].weight, first)
+
+
+# ---- batches of one image
+
+
+def test_single_image_before_a_norm_over_one_position_is_refused_before_training(
+    fails, image_tree, fit_options, tmp_path
+):
+    small = image_tree(tmp_path / "images", count=6, size=8, classes=("a", "b"))
+    size = ("--data.image_size", 8, "--data.val_fraction", 0.5)
+    line = fails(*fit_options(small, tmp_path / "runs", *size, "--data.batch_size", 1))
+    assert line.startswith("error: data.batch_size: a training batch has one image, and a batch norm ")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--data.batch_size", 2),
+        ("--data.batch_size", 1, "--model.fine_tuning.freeze_norms", "true"),
+        ("--data.batch_size", 1, "--data.image_size", 32),  # where a norm sees more positions
+    ],
+    ids=["two images", "frozen norms", "larger images"],
+)
+def test_batches_that_have_a_variance_train(run, image_tree, fit_options, tmp_path, more):
+    small = image_tree(tmp_path / "images", count=6, size=8, classes=("a", "b"))
+    options = fit_options(small, tmp_path / "runs", "--data.image_size", 8, "--data.val_fraction", 0.5, *more)
+    assert run(*options, "--trainer.max_epochs", 1) == 0
+
+
+def test_looking_for_norms_over_one_position_changes_nothing(run, images, fit_options, tmp_path, monkeypatch):
+    """With batches of one image; compared with a run that does not look."""
+    found = []
+    for root in ("looks", "does not"):
+        if root != "looks":
+            monkeypatch.setattr(FineTunedTask, "_check_batch_norms", lambda self: None)
+        options = fit_options(
+            images, tmp_path / root, "--data.batch_size", 1, "--data.image_size", 32, "--trainer.limit_train_batches", 3
+        )
+        assert run(*options) == 0
+        found.append(read_checkpoint(tmp_path / root / "r/version_0/checkpoints/last.ckpt")["state_dict"])
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
