@@ -11,7 +11,6 @@ import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -36,7 +35,7 @@ BAD = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("not an image, but as long as one\n" * 20),
     "gone": lambda path: (path.unlink(), path.symlink_to(path.parent / "nowhere.png")),
-    "mode": lambda path: Image.fromarray(np.zeros((12, 12), np.float32)).save(path, "TIFF"),
+    "format": lambda path: Image.new("RGB", (12, 12)).save(path, "EPS"),  # which Pillow starts Ghostscript for
     "huge": huge,
 }
 

@@ -129,16 +129,12 @@ def test_prediction_on_nothing(fails, trained, tmp_path, given):
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-@pytest.mark.parametrize("change", ["more", "fewer"])
-def test_class_sets_that_differ_between_splits(fails, images, fit_options, tmp_path, split, change):
+def test_a_class_that_training_lacks_is_one_line(fails, images, fit_options, tmp_path, split):
     tree = split_tree(images, tmp_path)
-    if change == "more":
-        shutil.copytree(tree / split / "b", tree / split / "bb")
-    else:
-        shutil.rmtree(tree / split / "b")
+    shutil.copytree(tree / split / "b", tree / split / "bb")
     line = fails(*fit_options(tree, tmp_path / "runs"))
     assert "data.root" in line
-    assert "'bb'" in line if change == "more" else "'b'" in line
+    assert "'bb'" in line
     assert split in line
     assert not list(tmp_path.glob("runs/r/*"))
 
