@@ -121,6 +121,20 @@ def test_what_is_wrong_is_named_with_its_line(text, message, make, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_an_unsegmented_table_has_words_of_one_character(make, caplog):
+    said = ["左边一个红色的十字。", "右边一个蓝色的圆盘。", "上边一个绿色的三角。"]
+    content = (
+        "path,caption,split\n" + "".join(f"{i}.png,{said[i % 3]},train\n" for i in range(6)) + "7.png,红的圆,val\n"
+    )
+    data = make(content)
+    assert data.tokenizer == "unicode"
+    assert set(data.vocabulary) == {word for text in said for word in text if word != "。"}
+    assert data.references("val") == [["红 的 圆"]]
+    assert "--data.tokenizer unicode" in caplog.text
+    with pytest.raises(DataError, match=r"^data\.tokenizer: ptb cuts at spaces, and these captions have none"):
+        _ = make(content, tokenizer="ptb").splits
+
+
 def test_missing_images_are_counted(make):
     with pytest.raises(
         DataError, match=r"^data\.images: 2 of 3 listed images are not there, below .*: 99\.png, 98\.png; add them, "
