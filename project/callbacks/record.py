@@ -55,7 +55,7 @@ class RunRecord(Callback):
         self._write_status("running")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lists the files that were missing or could not be read so far."""
+        """Lists the training files that could not be read so far."""
         skipped = set(map(printable, getattr(data_of(trainer), "skipped_images", [])))
         if trainer.world_size > 1:  # each reads its share
             all_skipped: list[Any] = [None] * trainer.world_size
@@ -65,7 +65,7 @@ class RunRecord(Callback):
             target = self.run.path / "skipped_images.txt"
             earlier = take_record(target, str.splitlines)  # of a resumed run, which may not have met them again
             if earlier is None:
-                print_lines(f"skipped {len(skipped)} missing or unreadable images, listed in {target}")
+                print_lines(f"skipped {len(skipped)} unreadable training images, listed in {target}")
             self.run.write_text(target.name, "\n".join(sorted(skipped.union(earlier or ()))) + "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

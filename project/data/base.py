@@ -57,9 +57,9 @@ class ImageDataModule(LightningDataModule):
             processes each epoch; `auto` is resident up to `resident_gib`.
         resident_gib: largest decoded set, in GiB of uint8 pixels, that `auto` keeps in memory, of each process.
         num_workers: worker processes of the streaming path; by default as many as there are cores, at most 8.
-        on_bad_image: `skip` leaves out unreadable training files, and files that a table or an annotation file lists and
-            that are missing, of every split, counted and listed; and in prediction, where the command `predict` does so by
-            default, unreadable files. In validation and test these are always an error.
+        on_bad_image: `skip` leaves out unreadable training files, and listed ones that are missing, counted and listed; and
+            in prediction, where the command `predict` does so by default, unreadable files. In validation and test these
+            are always an error.
         cache_dir: where decoded images are kept; by default `$XDG_CACHE_HOME/project-images`. Files that other users
             can write to are not read.
         predict: a folder, a file or a glob pattern of images to predict on, or several of these.

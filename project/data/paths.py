@@ -74,7 +74,7 @@ def present_files(paths: Sequence[Path], folder: Path, option: str, skipped: set
         assert skipped is not None
         skipped.update(f"{path}: is not there" for path in absent)
         rank_zero_info(f"{option}: {len(paths) - len(present)} of {len(paths)} listed images are not there, and are left "
-                       "out of every split")  # fmt: skip
+                       "out of training")  # fmt: skip
     return present
 
 
@@ -87,12 +87,11 @@ def _missing(paths: Sequence[Path], absent: set[str], folder: Path) -> str:
         name = os.path.relpath(path, folder)
         other = _spelt_otherwise(name, folder)
         similar |= other is not None
-        names.append(name if other is None else f"{name} (there is {other})")
+        names.append(path if other is None else f"{path} (there is {other})")
     more = f" and {len(first) - _NAMED} more" if len(first) > _NAMED else ""
     repair = "list files by the names that they have" if similar else "add them, or give the directory that has them"
-    skip = "" if count == len(paths) else ", or leave them out with --data.on_bad_image skip"
-    where = f"{count} of {len(paths)} listed images are not there, below {folder}"
-    return f"{where}: {', '.join(names)}{more}; {repair}{skip}"
+    skip = "" if count == len(paths) else ", or leave out those of training with --data.on_bad_image skip"
+    return f"{count} of {len(paths)} listed images are not there: {', '.join(names)}{more}; {repair}{skip}"
 
 
 def _spelt_otherwise(name: str, folder: Path) -> str | None:

@@ -95,7 +95,7 @@ def test_skipped_images_are_counted_and_listed(run, images, fit_options, tmp_pat
     lines = (tmp_path / "r" / "version_0" / "skipped_images.txt").read_text().splitlines()
     assert len(lines) == 2
     assert sorted(line.split("/train/")[1].split(":")[0] for line in lines) == ["b/99.png", "c/98.png"]
-    assert capsys.readouterr().out.count("skipped 2 missing or unreadable images") == 1
+    assert capsys.readouterr().out.count("skipped 2 unreadable training images") == 1
 
 
 @pytest.mark.slow

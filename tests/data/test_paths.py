@@ -84,8 +84,8 @@ def test_present_files_missing_ones_are_counted_and_the_first_are_named(tmp_path
     with pytest.raises(DataError) as caught:
         present_files([*there, *missing, missing[0]], tmp_path, "data.images")
     assert str(caught.value) == (
-        f"data.images: 5 of 7 listed images are not there, below {tmp_path}: c/3.jpg, a/4.jpg, 5.jpg and 1 more; "
-        "add them, or give the directory that has them, or leave them out with --data.on_bad_image skip"
+        f"data.images: 5 of 7 listed images are not there: {missing[0]}, {missing[1]}, {missing[2]} and 1 more; "
+        "add them, or give the directory that has them, or leave out those of training with --data.on_bad_image skip"
     )
 
 
@@ -95,7 +95,7 @@ def test_present_files_with_a_list_leaves_missing_ones_out(tmp_path, capsys):
     assert present_files([there[0], tmp_path / "no.jpg", there[1]], tmp_path, "data.images", skipped) == [0, 2]
     assert skipped == {f"{tmp_path}/no.jpg: is not there"}
     with pytest.raises(
-        DataError, match=r"1 of 1 listed images .*: no\.jpg; add them, or give the directory that has them$"
+        DataError, match=r"1 of 1 listed images .*/no\.jpg; add them, or give the directory that has them$"
     ):
         present_files([tmp_path / "no.jpg"], tmp_path, "data.images", skipped)
 
@@ -117,7 +117,7 @@ def test_present_files_spelt_otherwise_says_what_is_there(listed, there, tmp_pat
     files(tmp_path, there, "other.jpg")
     with pytest.raises(DataError) as caught:
         present_files([inside(tmp_path, listed)], tmp_path, "data.images")
-    assert f": {listed} (there is {there}); list files by the names that they have" in str(caught.value)
+    assert f"{listed} (there is {there}); list files by the names that they have" in str(caught.value)
 
 
 def test_present_files_never_looks_outside_of_the_folder(tmp_path):
@@ -143,5 +143,5 @@ def test_the_folder_may_be_the_present_one(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").touch()
     monkeypatch.chdir(tmp_path)
     assert present_files([inside(Path(), "a.jpg")], Path(), "data.images") == [0]
-    with pytest.raises(DataError, match=r"below \.: b\.jpg;"):
+    with pytest.raises(DataError, match=r"not there: b\.jpg;"):
         present_files([inside(Path(), "b.jpg")], Path(), "data.images")

@@ -121,7 +121,7 @@ def test_a_captioner(run, report, captioned, caption_options, tmp_path):
         ),
         (["--ckpt_path", "RUN", "--data.rot", "x"], "error: data.rot: there is no such option; did you mean 'root'?"),
         (["--ckpt_path", "RUN", "--data.root", "absent"], "error: data.root: absent: there is no such folder"),
-        (["--ckpt_path", "RUN", "--groups", "absent.csv"], "error: --groups: absent.csv: cannot be read"),
+        (["--ckpt_path", "RUN", "--groups", "absent.csv"], "error: --groups: absent.csv: there is no such file"),
         (["--ckpt_path", "RUN", "--images", "absent.png", "--sections", "explanations"], "error: absent.png"),
         (["--ckpt_path", "RUN", "--model.mean", "[0.1,0.1,0.1]"], "error: model.mean: [0.1, 0.1, 0.1] contradicts"),
         (

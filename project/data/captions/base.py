@@ -156,16 +156,24 @@ class CaptionDataModule(ImageDataModule, ABC):
                 self._words[split] = known or [[*map(tokenize, texts)] for texts in samples.captions]
         return self._words[split]
 
-    def _present(self, paths: Sequence[Path], folder: Path, option: str, splits: Sequence[Split] = ()) -> np.ndarray:
-        """Indices of the listed files that are there; all of them, unless `on_bad_image` is `skip`.
+    def _present(self, paths: Sequence[Path], folder: Path, option: str, splits: Sequence[Split]) -> np.ndarray:
+        """Indices of the listed files that are there: all of them, or with `on_bad_image: skip` all but some of training.
+
+        Args:
+            paths: listed files.
+            folder: that they lie in.
+            option: names the folder, for messages.
+            splits: of the files; what is measured is measured on all images.
 
         Raises:
-            DataError: see `present_files`; or of one of `splits`, which are the files', none is there.
+            DataError: see `present_files`; or none is there to train on.
         """
-        present = present_files(paths, folder, option, self._skipped if self.skip_bad else None)
-        if lost := set(splits) - {splits[index] for index in present if splits}:
-            raise DataError(f"{option}: none of the listed images of the {min(lost)} split is there; add them, or take that "
-                            "split out of the list")  # fmt: skip
+        if not self.skip_bad:
+            return np.array(present_files(paths, folder, option), np.int64)
+        present_files([path for path, split in zip(paths, splits, strict=True) if split != "train"], folder, option)
+        present = present_files(paths, folder, option, self._skipped)
+        if "train" in splits and not any(splits[index] == "train" for index in present):
+            raise DataError(f"{option}: none of the listed images of the train split is there; add them")
         return np.array(present, np.int64)
 
     # ---- Lightning's hooks

@@ -72,7 +72,7 @@ class COCOCaptions(CaptionDataModule):
     def _read(self, split: Split, prefix: str, annotations: str, images: str) -> CaptionedSamples:
         folder = Path(os.path.expanduser(images))
         paths, captions, ids = _listed(prefix, annotations, folder)
-        present = self._present(paths, folder, f"data.{prefix}images")
+        present = self._present(paths, folder, f"data.{prefix}images", [split] * len(paths))
         return CaptionedSamples.of(paths, captions, split, root=folder, ids=ids).take(present, split)
 
 

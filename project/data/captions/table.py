@@ -54,7 +54,7 @@ class CaptionTable(CaptionDataModule):
                     raise DataError(f"{where}: {row['path']} is in {split} here and in {first} in "
                                     f"{there.rpartition(': ')[2]}; give all its rows one split")  # fmt: skip
         column = [split for split, _ in splits.values()]
-        present = self._present(list(captions), self.images, "data.images", column)
+        present = self._present(list(captions), self.images, "data.images", column or ["train"] * len(captions))
         everything = CaptionedSamples.of(list(captions), list(captions.values()), "train", root=self.images)
         everything = everything.take(present, "train")
         if column:

@@ -36,7 +36,7 @@ class ProgramError(RuntimeError):
 
 
 class JavaMetric(ImageCaptionMetric):
-    """A caption metric that a Java program computes.
+    """A caption metric that a Java program computes; METEOR and SPICE are of English words.
 
     Raises:
         ConfigError: Java, or the package with the program, is not installed.

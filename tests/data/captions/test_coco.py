@@ -112,7 +112,7 @@ def test_what_is_wrong_is_named_with_option_entry_and_field(split, content, mess
 def test_missing_images_are_counted(write):
     good, bad = write("good", coco_file(0, 3)), write("bad", coco_file(18, 4))
     with pytest.raises(
-        DataError, match=r"^data\.val_images: 2 of 4 listed images are not there, .*bad: 20\.jpg, 21\.jpg; "
+        DataError, match=r"^data\.val_images: 2 of 4 listed images are not there: .*bad/20\.jpg, .*bad/21\.jpg; "
     ):
         _ = COCOCaptions(*good, *bad).splits
 
@@ -133,10 +133,10 @@ def test_an_id_of_another_type_is_said_to_be_one(of_images, write):
     assert str(caught.value).endswith(f"{end}{of_images(102)!r}; write both alike")
 
 
-def test_missing_images_of_one_file_are_left_out_where_that_is_asked_for(write):
+def test_missing_training_images_are_left_out_where_that_is_asked_for(write):
     good, bad = write("good", coco_file(0, 3)), write("bad", coco_file(18, 4))
-    data = COCOCaptions(*good, *bad, on_bad_image="skip")
-    assert {split: len(part) for split, part in data.splits.items()} == {"train": 3, "val": 2}
+    data = COCOCaptions(*bad, *good, on_bad_image="skip")
+    assert {split: len(part) for split, part in data.splits.items()} == {"train": 2, "val": 3}
     assert len(data.skipped_images) == 2
 
 

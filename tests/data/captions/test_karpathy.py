@@ -104,6 +104,44 @@ def test_texts_or_words_alone_are_enough(make):
     assert data.splits["train"].tokens[0] == [ptb_tokenize("A cat's tail."), ["x"]]
 
 
+CHINESE = [["左边", "一个", "红色", "的", "十字"], ["右边", "一个", "蓝色", "的", "圆盘"]]
+
+
+def chinese_file() -> dict[str, Any]:
+    content = karpathy_file()
+    for i, image in enumerate(content["images"]):
+        words = CHINESE[i % 2]
+        image["sentences"] = [{"raw": "".join(words) + "。", "tokens": words}]
+    return content
+
+
+def test_unsegmented_texts_with_tokens_are_scored_by_the_tokens(make):
+    data = make(chinese_file())
+    assert data.tokenizer == "given"
+    assert set(data.vocabulary) == {word for words in CHINESE for word in words}
+    assert data.references("test") == [[" ".join(CHINESE[1])]]
+    assert set(data.training_captions) == {" ".join(words) for words in CHINESE}
+    english = make(karpathy_file())
+    assert english.tokenizer == "ptb"
+    assert english.references("train") == english.splits["train"].captions
+
+
+def test_another_tokenizer_takes_the_texts_and_not_the_tokens(make):
+    data = make(chinese_file(), tokenizer="unicode")
+    assert data.references("test") == [["右 边 一 个 蓝 色 的 圆 盘"]]
+    assert "右" in data.vocabulary
+    assert "右边" not in data.vocabulary
+
+
+def test_a_text_without_tokens_cannot_be_given(make):
+    content = chinese_file()
+    del content["images"][3]["sentences"][0]["tokens"]
+    with pytest.raises(
+        DataError, match=r"^data\.tokenizer: given takes .* a caption of .*3\.jpg has none; add them, or choose"
+    ):
+        _ = make(content).splits
+
+
 def test_a_file_without_val_has_it_held_out_of_training(make):
     content = karpathy_file()
     for image in content["images"]:
@@ -179,11 +217,11 @@ def test_missing_images_are_counted(make):
     content = karpathy_file()
     for i in (1, 3):
         content["images"][i]["filename"] = f"none{i}.jpg"
-    with pytest.raises(DataError, match=r"^data\.images: 2 of 6 listed images are not there, below .*none1\.jpg"):
-        _ = make(content).splits
     with pytest.raises(
-        DataError, match=r"^data\.images: none of the listed images of the test split is there; add them"
+        DataError, match=r"^data\.images: 2 of 6 listed images are not there: .*none1\.jpg, .*none3\.jpg; "
     ):
+        _ = make(content).splits
+    with pytest.raises(DataError, match=r"^data\.images: 1 of 2 listed images are not there: .*none3\.jpg; "):
         _ = make(content, on_bad_image="skip").splits
     content["images"][3]["filename"] = "3.jpg"
     kept, every = by_split(make(content, on_bad_image="skip")), by_split(make(karpathy_file()))

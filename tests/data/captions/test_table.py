@@ -121,18 +121,37 @@ def test_what_is_wrong_is_named_with_its_line(text, message, make, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_an_unsegmented_table_has_words_of_one_character(make, caplog):
+    said = ["左边一个红色的十字。", "右边一个蓝色的圆盘。", "上边一个绿色的三角。"]
+    content = (
+        "path,caption,split\n" + "".join(f"{i}.png,{said[i % 3]},train\n" for i in range(6)) + "7.png,红的圆,val\n"
+    )
+    data = make(content)
+    assert data.tokenizer == "unicode"
+    assert set(data.vocabulary) == {word for text in said for word in text if word != "。"}
+    assert data.references("val") == [["红 的 圆"]]
+    assert "--data.tokenizer unicode" in caplog.text
+    with pytest.raises(DataError, match=r"^data\.tokenizer: ptb cuts at spaces, and these captions have none"):
+        _ = make(content, tokenizer="ptb").splits
+
+
 def test_missing_images_are_counted(make):
     with pytest.raises(
-        DataError, match=r"^data\.images: 2 of 3 listed images are not there, below .*: 99\.png, 98\.png; add them, "
+        DataError, match=r"^data\.images: 2 of 3 listed images are not there: .*/99\.png, .*/98\.png; add them, "
     ):
         _ = make("path,caption\n0.png,x\n99.png,y\n98.png,z\n99.png,x\n").splits
 
 
-def test_missing_images_are_left_out_of_every_split_where_that_is_asked_for(make):
-    table = SPLITS + "98.png,x,val\n99.png,y,train\n"
-    data = make(table, on_bad_image="skip")
+def test_missing_images_are_left_out_of_training_and_of_nothing_else(make):
+    data = make(SPLITS + "98.png,x,train\n99.png,y,train\n", on_bad_image="skip")
     assert content(data) == EXPECTED
     assert [line.rpartition("/")[2] for line in data.skipped_images] == ["98.png: is not there", "99.png: is not there"]
+    with pytest.raises(DataError, match=r"^data\.images: 1 of 3 listed images are not there: .*99\.png; "):
+        _ = make(SPLITS + "98.png,x,train\n99.png,y,val\n", on_bad_image="skip").splits
+    with pytest.raises(
+        DataError, match=r"^data\.images: none of the listed images of the train split is there; add them"
+    ):
+        _ = make(SPLITS.replace("0.png", "98.png").replace("1.png", "99.png"), on_bad_image="skip").splits
     unsplit = make(rows(40) + "99.png,x\n", on_bad_image="skip")
     assert content(unsplit) == content(make(rows(40)))
 

@@ -32,6 +32,20 @@ def test_a_vocabulary_without_words_is_a_mistake_that_can_be_mended():
         Vocabulary.build([], 1)
 
 
+def test_the_sign_for_unknown_words_is_no_word_and_stays_one():
+    vocabulary = Vocabulary.build([["a", "<unk>", "<unk>"], ["a", "cat"]], 1)
+    assert vocabulary.words == ["a", "cat"]
+    assert vocabulary.encode(["a", "<unk>"], 5) == [4, UNK, END]
+
+
+@pytest.mark.parametrize("mark", ["<start>", "<end>", "<pad>"])
+def test_another_special_word_in_captions_is_refused(mark):
+    with pytest.raises(
+        DataError, match=rf"^data: the training captions contain the word '{mark}' \(2 times\), which marks"
+    ):
+        Vocabulary.build([["a", mark], [mark, "cat"]], 1)
+
+
 def test_captions_are_cut_unknown_words_marked_and_the_end_set():
     vocabulary = Vocabulary(["a", "cat", "dog"])
     assert vocabulary.encode(["a", "bird", "dog"], 20) == [4, UNK, 6, END]

@@ -35,6 +35,21 @@ def test_each_equals_the_metric_by_itself():
     assert list(values)[:4] == ["bleu_1", "bleu_2", "bleu_3", "bleu_4"]
 
 
+def test_another_tokenizer_is_that_of_every_metric():
+    words = [["左边", "一个", "红色", "的", "十字"], ["右边", "一个", "蓝色", "的", "圆盘"]]
+    joined = [" ".join(each) for each in words]
+    scores = CaptionScores(joined[:1], tokenize=str.split)
+    scores.update(joined, [[text] for text in joined], [0, 1])
+    found = scores.compute()
+    assert [found[name] for name in ("bleu_4", "rouge_l", "exact_match")] == pytest.approx([1, 1, 1], abs=1e-6)
+    assert found["cider_d"] == pytest.approx(10)
+    assert (found["novel_captions"], found["vocabulary_used"], found["mean_length"]) == (0.5, 8, 5)
+    for reference, kept in (("左边", 1), ("左边。", 0)):  # a tokenizer of English would drop nothing here either
+        scores.reset()
+        scores.update(["左边"], [[reference]], [0])
+        assert scores.compute()["exact_match"] == kept
+
+
 def test_captions_are_tokenised_once_together_and_once_each(monkeypatch):
     seen = Counter()
     for name in ("ptb_tokenize_file", "ptb_tokenize"):
