@@ -184,6 +184,19 @@ class WandB(WandbLogger):
 Tracker = MLflow | WandB
 
 
+def loggers_in(chosen: Any) -> list[Any]:
+    """The loggers that the Trainer's option names; none where it is a switch or absent."""
+    return [] if chosen is None or isinstance(chosen, bool) else chosen if isinstance(chosen, list) else [chosen]
+
+
+def join_trackers(loggers: list[Any], run: RunDirectory) -> list[Tracker]:
+    """The trackers among loggers, in which each has joined a run."""
+    trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
+    for tracker in trackers:
+        tracker.join(run)
+    return trackers
+
+
 def _check_installed(library: str) -> None:
     if find_spec(library) is None:
         raise ConfigError(f"trainer.logger: needs {library}; install it with pip install -e '.[{library}]'")
