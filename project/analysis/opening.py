@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import project.data
 from project.data.base import ImageDataModule
 from project.errors import CheckpointError, RunError
+from project.runs.checkpoints import read_checkpoint
 from project.runs.directory import RunDirectory
 from project.runs.schema import Schema, SchemaError
+from project.runs.stored_paths import STARTED_IN, resolve_options
 from project.tasks import Task
 
 _IN_TRAINING = ("augment", "predict", "seed", "repeats", "balance", "train_size", "cache_features")
@@ -39,7 +42,10 @@ def open_run(path: str | Path, **options: Any) -> Opened:
     if not checkpoint.is_file():
         raise CheckpointError(f"{path}: holds no checkpoints/best.ckpt; give the directory of a trained run")
     task = Task.load_from_checkpoint(checkpoint)
-    config = run.read_config().get("data")
+    content = run.read_config()
+    if place := read_checkpoint(checkpoint).get(STARTED_IN):
+        resolve_options(content, os.path.normpath(run.path.resolve() / place))
+    config = content.get("data")
     chosen = config if isinstance(config, dict) else {}
     given = chosen.get("init_args")
     name = str(chosen.get("class_path", "")).rpartition(".")[2]

@@ -19,6 +19,7 @@ from project.analysis.gallery import Tile, Word, write_gallery
 from project.errors import RunError
 from project.files import atomic_write, remove_abandoned
 from project.runs.directory import RunDirectory
+from project.runs.records import free_path
 from project.runs.undeclared import data_of
 from project.yaml_files import dump_json
 
@@ -117,6 +118,27 @@ class WritePredictions(Callback):
     def _remove_shares(shares: list[Path]) -> None:
         for share in shares:
             share.unlink(missing_ok=True)
+
+
+def make_output(path: Path) -> None:
+    """Makes the directory that the user names for predictions.
+
+    Raises:
+        RunError: it cannot be made, or has predictions, which would be lost.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"output: {path}: cannot be made ({error.strerror}); give another directory") from None
+    if os.path.lexists(path / PREDICTIONS):
+        raise RunError(f"output: {path}: has predictions, which would be lost; give another directory")
+
+
+def free_directory(run: RunDirectory | None) -> RunDirectory | None:
+    """The directory for predictions: the run's; where that has some, the next `predictions_N` in it."""
+    if run is None or not os.path.lexists(run.path / PREDICTIONS):
+        return run
+    return RunDirectory(free_path(run.path, "predictions_{}", start=1))
 
 
 def _rows(shares: list[Path]) -> Iterator[dict[str, Any]]:

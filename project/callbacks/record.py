@@ -12,6 +12,7 @@ from project.callbacks.guard import stopped_by_guard
 from project.redaction import hide_secrets
 from project.runs.directory import RunDirectory
 from project.runs.records import take_record
+from project.runs.stored_paths import STARTED_IN, started_in
 from project.runs.undeclared import callbacks_of, data_of
 from project.text import print_lines, printable
 
@@ -44,6 +45,8 @@ class RunRecord(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """A checkpoint knows how it was trained."""
         checkpoint["config"] = self.config
+        if self.run is not None:
+            checkpoint[STARTED_IN] = started_in(self.run.path)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Notes that the run is under way, behind all that may refuse it."""

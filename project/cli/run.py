@@ -27,12 +27,13 @@ from project.callbacks.checkpointing import CheckpointOptions, SaveCheckpoints
 from project.callbacks.early_stopping import StopEarly
 from project.callbacks.guard import Guard, stopped_by_guard
 from project.callbacks.lookahead import Lookahead
-from project.callbacks.predictions import PREDICTIONS, WritePredictions
+from project.callbacks.predictions import PREDICTIONS, WritePredictions, free_directory, make_output
 from project.callbacks.progress import progress_callbacks
 from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
+from project.cli import Outcome
 from project.cli.command import Command, check_contradictions, check_resumable, read_command
 from project.cli.monitors import check_monitors
 from project.cli.ranges import check_ranges
@@ -52,9 +53,8 @@ from project.runs.noise import quiet_lightning
 from project.runs.precision import check_precision
 from project.runs.provenance import append_provenance, collect_provenance
 from project.runs.random_state import RandomState
-from project.runs.records import free_path
 from project.runs.signals import INTERRUPT_STATUS, SIGTERM_STATUS, graceful_interrupt
-from project.runs.trackers import Tracker
+from project.runs.trackers import Tracker, join_trackers, loggers_in
 from project.runs.undeclared import callbacks_of
 from project.tasks import Task
 from project.tasks.fine_tuned import ONE_VALUE
@@ -63,8 +63,8 @@ from project.text import print_lines
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def run_command(args: list[str]) -> None:
-    """Parses and runs one command.
+def run_command(args: list[str]) -> Outcome | None:
+    """Parses and runs one command; no outcome in a process that a signal to the first one stopped.
 
     Raises:
         UserError: the user can mend it.
@@ -72,11 +72,11 @@ def run_command(args: list[str]) -> None:
     """
     with graceful_interrupt() as interrupts:
         try:
-            _run(read_command(args))
+            return _run(read_command(args))
         except SIGTERMException:
             # the first process's status is the run's, unless Lightning kills it for another's
             if getattr(rank_zero_only, "rank", 0):
-                return
+                return None
             raise SystemExit(INTERRUPT_STATUS if interrupts.count else SIGTERM_STATUS) from None
         except RuntimeError as error:
             if not str(error).startswith("Early stopping conditioned on metric"):
@@ -114,12 +114,12 @@ def _while_restoring(error: BaseException) -> bool:
     )
 
 
-def _run(command: Command) -> None:
+def _run(command: Command) -> Outcome:
     with ExitStack() as held:  # what this command has to itself until it has ended
-        _run_alone(command, held)
+        return _run_alone(command, held)
 
 
-def _run_alone(command: Command, held: ExitStack) -> None:
+def _run_alone(command: Command, held: ExitStack) -> Outcome:
     quiet_lightning()
     check_ranges(command.config)
     if command.verb == "fit" and (hidden := next(hidden_options(command.plain_config()), None)):
@@ -162,6 +162,10 @@ def _run_alone(command: Command, held: ExitStack) -> None:
         raise
     if run and trainer.is_global_zero:
         _conclude(command, run, trainer)
+    predictions = next((c.run for c in callbacks_of(trainer) if isinstance(c, WritePredictions) and c.run), None)
+    return Outcome(
+        run.path if run else None, dict(objects.model.results), predictions.path / PREDICTIONS if predictions else None
+    )
 
 
 def _train_teachers(command: Command) -> dict[str, str]:
@@ -263,28 +267,11 @@ def _run_directory(command: Command, resumed: RunDirectory | None, held: ExitSta
         return resumed, False
     if output := command.config.get("output"):
         run, is_new = RunDirectory(Path(output)), not os.path.lexists(output)
-        _check_free(run)
+        make_output(run.path)
     else:
         run, is_new = RunDirectory.create(command.root, command.name), True
     held.enter_context(run.held(command.verb == "fit"))
     return run, is_new
-
-
-def _check_free(output: RunDirectory) -> None:
-    """Makes the directory that the user names, and refuses one that has predictions."""
-    try:
-        output.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"output: {output.path}: cannot be made ({error.strerror}); give another directory") from None
-    if os.path.lexists(output.path / PREDICTIONS):
-        raise RunError(f"output: {output.path}: has predictions, which would be lost; give another directory")
-
-
-def _predictions_directory(run: RunDirectory | None) -> RunDirectory | None:
-    """The run itself; where it has predictions, a new directory in it."""
-    if run is None or not os.path.lexists(run.path / PREDICTIONS):
-        return run
-    return RunDirectory(free_path(run.path, "predictions_{}", start=1))
 
 
 def _resumes(command: Command) -> bool:
@@ -353,10 +340,10 @@ def _standing_callbacks(
         if writes and options["enable_checkpointing"] is not False:
             callbacks.append(SaveCheckpoints(run, dataclasses.replace(objects.checkpoint, monitor=monitor, mode=mode)))
     elif writes and command.verb == "predict":
-        callbacks.append(WritePredictions(_predictions_directory(run), find_inputs(objects.data.predict)))
+        callbacks.append(WritePredictions(free_directory(run), find_inputs(objects.data.predict)))
     elif writes:
         steps = (command.checkpoint or {}).get("global_step", 0)  # an exported student's has none
-        trackers = _trackers(options["logger"], run) if run else []
+        trackers = join_trackers(loggers_in(options["logger"]), run) if run else []
         callbacks.append(WriteResults(run, steps, command.checkpoint_path, trackers))
     return callbacks
 
@@ -373,23 +360,11 @@ def _loggers(chosen: Any, command: Command, run: RunDirectory | None) -> list[Lo
     if chosen is False:
         return False
     step = command.checkpoint["global_step"] if command.checkpoint else 0
-    extra = _given(chosen)
+    extra = loggers_in(chosen)
     if run is None:  # another process than the first
         return [logger for logger in extra if not isinstance(logger, Tracker)]
-    _trackers(chosen, run)
+    join_trackers(extra, run)
     return [*standing_loggers(run, step), *extra]
-
-
-def _given(chosen: Any) -> list[Any]:
-    return [] if chosen in (None, True, False) else chosen if isinstance(chosen, list) else [chosen]
-
-
-def _trackers(chosen: Any, run: RunDirectory) -> list[Tracker]:
-    """Those of the loggers that belong to the run elsewhere, too, in which each has joined it."""
-    trackers = [logger for logger in _given(chosen) if isinstance(logger, Tracker)]
-    for tracker in trackers:
-        tracker.join(run)
-    return trackers
 
 
 def _set_length(options: dict[str, Any], objects: Namespace) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from project.errors import CheckpointError
 from project.files import atomic_write
+from project.runs.stored_paths import STARTED_IN, resolve_paths
 
 _VERSION = re.compile(r"\d+(\.\w+)*([+.-]\w+)*")
 SCHEMA = 1  # of what tasks put in a checkpoint: raise it when an older one needs translating
@@ -31,6 +32,7 @@ _PARTS: dict[str, type | tuple[type, ...]] = {
     "state_dict": dict, "task": str, "hyper_parameters": dict, "config": (dict, type(None)), "schema": int, "epoch": int,
     "global_step": int, "loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list,
     "pytorch-lightning_version": str, "training_means": dict, "results": dict, "random_state": list,
+    "precision": str, STARTED_IN: str,
 }  # fmt: skip
 """The types of what a checkpoint holds at its top."""
 
@@ -103,6 +105,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         raise CheckpointError(f"{where}: damaged: it names no version of Lightning")
     if checkpoint.get("schema", 0) > SCHEMA:
         raise CheckpointError(f"ckpt_path: {path}: written by a newer version of this codebase; update to open it")
+    resolve_paths(checkpoint, Path(path))
     return checkpoint
 
 

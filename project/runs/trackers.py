@@ -65,8 +65,6 @@ class MLflow(MLFlowLogger):
         try:
             found = self._mlflow_client.get_run(run_id)
             gone = found.info.lifecycle_stage == "deleted"
-            if not gone:
-                self._mlflow_client.get_experiment(found.info.experiment_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -82,6 +80,11 @@ class MLflow(MLFlowLogger):
         if self._initialized:
             return super().experiment
         with _explaining(self._tracking_uri), self._alone():
+            found = self._mlflow_client.get_experiment_by_name(self._experiment_name)
+            if found is not None and found.lifecycle_stage == "deleted":
+                number = found.experiment_id
+                raise ConfigError(f"trainer.logger: MLflow's experiment {self._experiment_name} was deleted; restore it with mlflow "
+                                  f"experiments restore --experiment-id {number}, or give another experiment_name")  # fmt: skip
             client = super().experiment
             run_id = str(self._run_id)
             client.update_run(run_id, status="RUNNING")
@@ -179,6 +182,19 @@ class WandB(WandbLogger):
 
 
 Tracker = MLflow | WandB
+
+
+def loggers_in(chosen: Any) -> list[Any]:
+    """The loggers that the Trainer's option names; none where it is a switch or absent."""
+    return [] if chosen is None or isinstance(chosen, bool) else chosen if isinstance(chosen, list) else [chosen]
+
+
+def join_trackers(loggers: list[Any], run: RunDirectory) -> list[Tracker]:
+    """The trackers among loggers, in which each has joined a run."""
+    trackers = [logger for logger in loggers if isinstance(logger, Tracker)]
+    for tracker in trackers:
+        tracker.join(run)
+    return trackers
 
 
 def _check_installed(library: str) -> None:

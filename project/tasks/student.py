@@ -16,9 +16,19 @@ from torch import nn
 from project.errors import CheckpointError, ConfigError
 from project.runs.checkpoints import errors_of_checkpoint, read_checkpoint
 from project.runs.directory import checkpoint_of
+from project.runs.stored_paths import STARTED_IN
 from project.tasks.base import Task
 
-_EXPORTED = ("data", "epoch", "global_step", "pytorch-lightning_version", "precision", "schema", "state_dict")
+_EXPORTED = (
+    "data",
+    "epoch",
+    "global_step",
+    "pytorch-lightning_version",
+    "precision",
+    "schema",
+    "state_dict",
+    STARTED_IN,
+)
 _RECORD = "SaveCheckpoints"  # the callback whose state says how good the best weights were
 _TaskT = TypeVar("_TaskT", bound=Task)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+import sys
 
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from project.callbacks.checkpointing import CheckpointOptions
+from project.cli import main
 from project.cli.run import monitored
 from project.runs.checkpoints import read_checkpoint
 from project.tasks import Classifier
@@ -221,3 +224,28 @@ def test_a_new_run_from_a_runs_directory_may_change_what_resuming_may_not(
 ):
     more = ("--model.init_from", trained, "--model.fine_tuning.frozen", "all", "--trainer.max_epochs", 1)
     assert run(*fit_options(trained_images, tmp_path / "new", *more)) == 0
+
+
+def test_main_returns_the_run_its_metrics_and_the_predictions(images, fit_options, tmp_path, capsys):
+    quiet = ("--progress", "none")
+    fitted = main([*fit_options(images, tmp_path / "runs"), *quiet])
+    assert fitted.run == tmp_path / "runs" / "r" / "version_0"
+    with open(fitted.run / "metrics.csv") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert {name: fitted.metrics[name] for name in ("train/loss", "val/accuracy")} == {
+        name: float(last[name]) for name in ("train/loss", "val/accuracy")
+    }
+    tested = main(["test", "--ckpt_path", str(fitted.run), *quiet])
+    written = json.loads((fitted.run / "test_metrics.json").read_text())
+    assert tested == (fitted.run, {name: value for name, value in written.items() if "/" in name}, None)
+    given = ["predict", "--ckpt_path", str(fitted.run), "--data.predict", str(images), *quiet]
+    for name in ("predictions.jsonl", "predictions_1/predictions.jsonl"):
+        assert main(given).predictions == fitted.run / name
+    assert main([*fit_options(images, tmp_path / "runs"), *quiet, "--trainer.fast_dev_run", "true"]).run is None
+    assert main(["--version"]) is None
+
+
+def test_main_as_a_program_returns_nothing(monkeypatch, trained):
+    """What the entry point returns becomes the status."""
+    monkeypatch.setattr(sys, "argv", ["project", "validate", "--ckpt_path", str(trained), "--progress", "none"])
+    assert main() is None

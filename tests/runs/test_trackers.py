@@ -102,6 +102,36 @@ def test_a_run_in_mlflow_goes_on_and_ends_as_it_did_here(run, images, fit_option
 
 
 @pytest.mark.slow
+def test_mlflow_has_test_metrics_and_a_deleted_run_is_one_line(
+    run, fails, images, fit_options, tmp_path, client, capsys
+):
+    overlay = ("--config", CONFIGS / "mlflow.yaml")
+    assert run(*fit_options(images, tmp_path / "runs", *overlay, *stopped_at(0))) == 143
+    path = tmp_path / "runs" / "r" / "version_0"
+    run_id = (path / "mlflow_run_id").read_text().strip()
+    capsys.readouterr()
+    assert run("test", "--ckpt_path", path) == 0
+    assert "MLflow: not logged there; add --config configs/trainer/mlflow.yaml" in capsys.readouterr().out.splitlines()
+    assert not any(name.startswith("test/") for name in client.get_run(run_id).data.metrics)
+    assert run("test", "--ckpt_path", path, *overlay) == 0
+    found = client.get_run(run_id)
+    expected = json.loads((path / "test_metrics.json").read_text())
+    shown = {name: value for name, value in expected.items() if "/" in name and "class_accuracy" not in name}
+    assert {name: found.data.metrics[name] for name in shown} == shown
+    assert found.info.status == "KILLED"  # as its training was
+    client.delete_run(run_id)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    for command in (("fit", "--trainer.callbacks", "null"), ("test",)):
+        line = fails(*command, "--ckpt_path", path, *overlay)
+        assert f"mlflow runs restore --run-id {run_id}" in line
+        assert f"remove {path / 'mlflow_run_id'}" in line
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+    client.delete_experiment(found.info.experiment_id)
+    line = fails(*fit_options(images, tmp_path / "runs", *overlay))
+    assert "mlflow experiments restore --experiment-id" in line
+
+
+@pytest.mark.slow
 def test_a_run_that_fails_has_failed_in_mlflow(run, images, fit_options, tmp_path, client):
     fault = ["--trainer.callbacks", json.dumps([{"class_path": f"{__name__}.Fail"}])]
     with pytest.raises(ZeroDivisionError):
@@ -146,6 +176,12 @@ def test_a_run_in_wandb_goes_on(run, images, fit_options, tmp_path):
     expected = flat_options(yaml.safe_load((path / "config.yaml").read_text()))
     assert {name: config.get(name) for name in expected} == expected
     assert "figures/confusion" in pictures
+    assert run("test", "--ckpt_path", path, *overlay[:-2]) == 0
+    (third,) = (part for part in path.glob("wandb/offline-run-*") if part not in parts)
+    items = [item for record in whole(third / f"run-{run_id}.wandb") for item in record.history.item]
+    found = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+    expected = json.loads((path / "test_metrics.json").read_text())
+    assert found["test/accuracy"] == expected["test/accuracy"]
 
 
 def whole(path: Path) -> list[Any]:

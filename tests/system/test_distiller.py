@@ -16,6 +16,7 @@ from lightning.pytorch import Callback
 from torch import nn
 
 from project import models
+from project.analysis.opening import open_run
 from project.cli import main
 from project.errors import CheckpointError
 from project.losses.distillation import LOSSES
@@ -546,3 +547,24 @@ def test_a_captioner_and_other_classes_do_not_teach(fails, run, options, image_t
     assert line == f"error: model.teacher: {source} holds a Captioner; a Classifier is needed"
     data = image_tree(tmp_path / "others", classes=("a", "b", "d"))
     assert "it does not know 'd'" in fails(*options(data=data))
+
+
+def test_relative_paths_of_a_run_are_found_from_another_directory(
+    run, fit_options, images, teacher, tmp_path, monkeypatch
+):
+    """Of the teacher, and of the images."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    given = fit_options(os.path.relpath(images), "runs", "--model.teacher", os.path.relpath(teacher))
+    given[given.index("Classifier")] = "Distiller"
+    assert run(*given) == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    directory = tmp_path / "work" / "runs" / "r" / "version_0"
+    assert run("test", "--ckpt_path", directory, *PLAIN) == 0
+    assert metrics(directory)["test/teacher_accuracy"] > 0
+    assert run("test", "--ckpt_path", directory / "checkpoints" / "student.ckpt", *PLAIN) == 0
+    assert run("fit", "--ckpt_path", directory, "--trainer.max_epochs", 3) == 0
+    assert len(open_run(directory).data.splits["test"]) == 12
+    monkeypatch.chdir(tmp_path)
+    assert run("test", "--ckpt_path", directory, *PLAIN) == 0
