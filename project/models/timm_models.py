@@ -45,7 +45,8 @@ class TimmBackbone(Backbone):
             )
         if x.dim() == 3:
             grid = x[:, getattr(model, "num_prefix_tokens", 0) :].transpose(1, 2)
-            return grid.unflatten(2, (round(grid.shape[2] ** 0.5), -1))
+            side = round(grid.shape[2] ** 0.5)
+            return grid.unflatten(2, (side, side))
         return x.permute(0, 3, 1, 2) if getattr(model, "output_fmt", "NCHW") == "NHWC" else x
 
     def _inner_map(self, output: Tensor) -> Tensor:

@@ -184,6 +184,7 @@ def test_a_command_is_one(reading_room, monkeypatch, line):
 # ---- code and options
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
 @pytest.mark.parametrize("page", PAGES)
 def test_code_runs(page, tmp_path, monkeypatch, captioned, run, caption_options, trained):
     """In a folder with runs under the names that the pages know, and with photographs."""
@@ -201,8 +202,9 @@ def test_code_runs(page, tmp_path, monkeypatch, captioned, run, caption_options,
         for file_format in ("onnx", "safetensors"):
             export(str(trained), file_format, tmp_path / f"digits.{file_format}")
         shutil.copy(next(captioned.glob("*.png")), tmp_path / "photo.png")
+    names: dict[str, object] = {"images": np.zeros((2, 3, 12, 12), np.uint8)}
     for block in code:
-        exec(compile(block, page, "exec"), {"images": np.zeros((2, 3, 12, 12), np.uint8)})
+        exec(compile(block, page, "exec"), names)
 
 
 def test_yaml_is_yaml_and_losses_are_losses():

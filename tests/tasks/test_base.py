@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pickle
 import pickletools
+import subprocess
+import sys
 import zipfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -340,3 +344,32 @@ def test_an_optimizer_or_schedule_that_is_no_function_is_refused(option, value):
         ConfigError, match=rf"^model\.{option}: must be a function of .*, such as .*; got a {type(value).__name__}$"
     ):
         small(**{option: value})
+
+
+SPAWNED = """
+import sys
+from lightning.pytorch import Trainer
+from project.data import ImageFolder
+from project.tasks import Classifier
+
+if __name__ == "__main__":
+    data = ImageFolder(root=sys.argv[1], image_size=12, batch_size=8, num_workers=0)
+    task = Classifier(data.class_names, 12, backbone_options={"width": 4})
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp_spawn", max_epochs=1, logger=False,
+                      enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(task, data)
+    (found,) = trainer.test(task, data, verbose=False)
+    print("tested", 0 <= found["test/accuracy"] <= 1)
+"""
+
+
+@pytest.mark.slow
+def test_ddp_spawn_trains_and_tests(images, tmp_path):
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, script, images], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tested True" in done.stdout

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from project.data.batch import Batch, Mixed
 from project.errors import CheckpointError, ConfigError
@@ -424,3 +426,34 @@ def test_the_second_pass_of_sam_is_neither_counted_nor_remembered():
     assert task._rows == before[1]
     task.training_step(data, 1)
     assert not torch.equal(memory.student_memory, before[0])
+
+
+# ---- loaders without a datamodule
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
+@pytest.mark.parametrize("losses", [["kd"], ["kd", "fitnets"]])
+def test_a_distiller_learns_and_is_tested_on_plain_loaders(trained, losses):
+    images = torch.randint(256, (12, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    loader = DataLoader(TensorDataset(images, torch.arange(12) % 3), 4)
+    task = Distiller(
+        ["a", "b", "c"], 12, str(trained), [LossTerm(name) for name in losses], backbone_options={"width": 4}
+    )
+    trainer = Trainer(accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    trainer.fit(task, loader, loader)
+    (found,) = trainer.test(task, loader, verbose=False)
+    teacher = Classifier.load_from_checkpoint(trained / "checkpoints" / "best.ckpt")
+    answers = teacher.predict(list(images.permute(0, 2, 3, 1).numpy()))
+    right = [answer["label"] == "abc"[k % 3] for k, answer in enumerate(answers)]
+    assert found["test/teacher_accuracy"] == pytest.approx(np.mean(right))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:The number of training batches")
+def test_crd_on_plain_loaders_is_refused(trained):
+    loader = DataLoader(TensorDataset(torch.zeros(8, 3, 12, 12, dtype=torch.uint8), torch.arange(8) % 3), 4)
+    task = Distiller(["a", "b", "c"], 12, str(trained), [LossTerm("crd")], backbone_options={"width": 4})
+    trainer = Trainer(accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    with pytest.raises(ConfigError, match=r"^model\.losses\.crd: needs the number of training images"):
+        trainer.fit(task, loader, loader)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from project.errors import ConfigError
 from project.models import build_backbone
 
 
@@ -26,12 +27,21 @@ class ImageEncoder(nn.Module):
         backbone: a name that `build_backbone` knows.
         image_size: pixels of a side.
         options: of the backbone.
+
+    Raises:
+        ConfigError: the backbone cannot be built, or ends with no map.
     """
 
     def __init__(self, backbone: str, image_size: int, options: dict[str, Any] | None = None) -> None:
         super().__init__()
         network = build_backbone(backbone, 1, image_size, options)
-        self.num_features, self.height, self.width = network.map_shape(image_size)
+        try:
+            self.num_features, self.height, self.width = network.map_shape(image_size)
+        except RuntimeError as error:  # timm's tokens may fill no square
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(
+                f"model.backbone: {backbone} ends with no map, which a captioner needs: {reason}"
+            ) from error
         self.note = network.note
         network.freeze_unused(image_size, lambda images: [network.feature_maps(images)])
         network.pool, network.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]  # nobody asks this one for logits
