@@ -185,6 +185,16 @@ def test_eight_captions_are_learned_by_heart(overfitted):
 # ---- answers
 
 
+@torch.inference_mode()
+def test_captions_have_at_most_as_many_words_as_are_asked_for():
+    task = captioner(decoding={"max_words": 2, "min_words": 2}).eval()
+    images = list(drawings().permute(0, 2, 3, 1).contiguous().numpy())
+    for greedy in (False, True):
+        assert {len(text.split()) for text in task._texts(task.search([task(drawings())], greedy=greedy))} == {2}
+    assert {len(answer["words"]) for answer in task.predict(images)} == {2}
+    assert {len(answer["caption"].split()) for answer in task.predict(images)} == {2}
+
+
 def test_an_answer_adds_up(overfitted, bidirectional):
     images = list(drawings().permute(0, 2, 3, 1).contiguous().numpy())
     for image, answer in enumerate(overfitted.predict(images)):
