@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from project.data.samples import Samples, Split
@@ -221,3 +223,31 @@ def _missing(ids: np.ndarray, other: np.ndarray) -> np.ndarray:
 def _count(number: int, *sketches: np.ndarray) -> str:
     """A number of identities; of sets that are larger than what is kept, at least so many."""
     return f"{'at least ' if _MOST in map(len, sketches) else ''}{number:,}"
+
+
+def compare_on_first_process(trainer: Trainer, record: Any, data: Any) -> Any:
+    """Compares the data with those of a checkpoint, if any, and returns the record for the next one.
+
+    The first process does, for all of them: they read the same files, and must come to the same end.
+
+    Args:
+        trainer: its command determines what is compared.
+        record: of the checkpoint's data.
+        data: the datamodule.
+
+    Raises:
+        DataError: they mix what was trained on with what is measured.
+    """
+    verb, error = str(trainer.state.fn.value if trainer.state.fn else ""), ""
+    if trainer.is_global_zero:
+        try:
+            is_new = verb == "fit" and trainer.ckpt_path is None
+            if not is_new and (line := compare(record, data, verb)):
+                rank_zero_info(line)
+            if verb == "fit":
+                record = describe(data, record)
+        except DataError as mixed:
+            error = str(mixed)
+    if error := trainer.strategy.broadcast(error):
+        raise DataError(error)
+    return record

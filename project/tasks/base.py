@@ -17,10 +17,10 @@ from torch import Tensor
 from project.data.base import ImageDataModule
 from project.data.batch import as_batch
 from project.data.facts import FACTS, check_facts
-from project.data.identity import compare, describe
+from project.data.identity import compare_on_first_process
 from project.data.images import ValueRange
 from project.data.pictures import Picture, as_list, square_of
-from project.errors import CheckpointError, DataError, NonFiniteError, UserError
+from project.errors import CheckpointError, NonFiniteError, UserError
 from project.runs.checkpoints import SCHEMA, read_checkpoint
 from project.runs.precision import FULL, computing, precision_of
 from project.runs.progress import restore_place, save_place
@@ -376,24 +376,9 @@ class Task(OptimizedModule, ABC):
             rank_zero_info(load_matching(self, self.init_from))
 
     def _compare_data(self) -> None:
-        """Compares the data with those of the checkpoint, if any, and keeps what identifies them for the next one.
-
-        The first process does, for all of them: they read the same files, and must come to the same end.
-        """
-        data, verb, error = data_of(self.trainer), self.trainer.state.fn, ""
-        if not isinstance(data, ImageDataModule) or verb not in ("fit", "validate", "test"):
-            return
-        if self.trainer.is_global_zero:
-            try:
-                is_new = verb == "fit" and self.trainer.ckpt_path is None
-                if not is_new and (line := compare(self._data_record, data, verb)):
-                    rank_zero_info(line)
-                if verb == "fit":
-                    self._data_record = describe(data, self._data_record)
-            except DataError as mixed:
-                error = str(mixed)
-        if error := self.trainer.strategy.broadcast(error):
-            raise DataError(error)
+        data, verb = data_of(self.trainer), self.trainer.state.fn
+        if isinstance(data, ImageDataModule) and verb in ("fit", "validate", "test"):
+            self._data_record = compare_on_first_process(self.trainer, self._data_record, data)
 
 
 def _check_task(task_class: type[Task], checkpoint: dict[str, Any], where: str) -> None:

@@ -18,13 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import AdamW
 
-from project.data.captions.base import CaptionDataModule
 from project.data.captions.batch import CaptionBatch
-from project.data.captions.tokenizers import Tokenizer, join_words, metric_tokenizer, split_words
+from project.data.captions.tokenizers import Tokenizer, metric_tokenizer
 from project.data.captions.vocabulary import PAD, START, Vocabulary
 from project.data.value_range import check_value_range
 from project.decoding import Hypotheses
-from project.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from project.errors import CheckpointError, ConfigError, did_you_mean
 from project.losses import doubly_stochastic
 from project.metrics.captions import CaptionScores
 from project.metrics.sums import WeightedMean
@@ -40,7 +39,7 @@ from project.tasks.caption_answers import answers_of
 from project.tasks.caption_features import use_features
 from project.tasks.caption_results import caption_files
 from project.tasks.caption_search import CaptionSearch, Decoding, cut_best, in_direction
-from project.tasks.fine_tuned import FineTunedTask
+from project.tasks.caption_task import CaptionTask
 from project.tasks.fine_tuning import FineTuner, FineTuning, check_same
 from project.tasks.scheduled_sampling import ScheduledSampling
 
@@ -55,7 +54,7 @@ class Told(NamedTuple):
     attention: Tensor | None
 
 
-class Captioner(FineTunedTask):
+class Captioner(CaptionTask):
     """A CNN that sees and a recurrent network that speaks, trained with cross-entropy.
 
     Vocabulary, image size and normalisation are hyper-parameters, so a checkpoint needs no data set to caption.
@@ -250,45 +249,6 @@ class Captioner(FineTunedTask):
         super().check_resumable(earlier)
         if (self.encoder_lr != 1) != (earlier.get("encoder_lr", 1.0) != 1):
             check_same("encoder_lr", self.encoder_lr, earlier.get("encoder_lr", 1.0))
-
-    def check_data(self, data: Any) -> None:
-        """See `Task`: its images have captions."""
-        if not isinstance(data, CaptionDataModule):
-            raise DataError(f"data: {type(data).__name__} has no captions; name a set that has, such as CaptionTable")
-        self._take_tokenizer(data)
-
-    @classmethod
-    def check_hyper_parameters(
-        cls, values: dict[str, Any], where: str, state_dict: Mapping[str, Tensor]
-    ) -> dict[str, Any]:
-        """See `Task`. Captioners without a tokenizer are from before there were others than `ptb`."""
-        return super().check_hyper_parameters({"tokenizer": "ptb", **values}, where, state_dict)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """How captions are made words."""
-        return self.hparams["tokenizer"] or "ptb"
-
-    def readable(self, caption: str) -> str:
-        """A caption for people, of one as metrics read it: words that spaces join."""
-        return caption if self.tokenizer == "ptb" else join_words(split_words(caption), self.tokenizer)
-
-    def _take_tokenizer(self, data: Any) -> None:
-        """Takes the data's tokenizer where none was given, and refuses data with another one."""
-        theirs = getattr(data, "tokenizer", None)
-        own = self.hparams["tokenizer"]
-        if own is None:
-            self.hparams["tokenizer"] = theirs
-        elif theirs not in (None, own):
-            raise DataError(f"data.tokenizer: {theirs}, and the captioner's words are those of {own}; set it to {own}, or "
-                            "train a captioner on these data")  # fmt: skip
-
-    def checked_batch(self, batch: Any) -> Any:
-        """See `Task`: images with captions."""
-        if isinstance(batch, CaptionBatch) or self.trainer.predicting:
-            return batch if isinstance(batch, CaptionBatch) else super().checked_batch(batch)
-        raise DataError(f"loader: a captioner takes a project.data.CaptionBatch; got a {type(batch).__name__}; give the "
-                        "datamodule: datamodule=data")  # fmt: skip
 
     # ---- training and evaluation
 

@@ -27,8 +27,8 @@ from project.runs.progress import epoch_fraction
 from project.runs.undeclared import data_of
 from project.tasks.averaged_teacher import AveragedTeacher
 from project.tasks.classifier import Classifier, mixed_mean
-from project.tasks.student import Student, TeacherTime, check_measured
-from project.tasks.teacher import Precision, Teacher, open_teacher, shapes_of
+from project.tasks.student import Student, TeacherTime
+from project.tasks.teacher import Precision, Teacher, check_teacher, open_teacher, shapes_of
 from project.tasks.teacher_cache import TeacherCache, open_cache
 
 _LOSSES = "distillation"
@@ -103,12 +103,9 @@ class Distiller(Classifier, Student):
             raise ConfigError("model.teacher: with simkd the student answers through a teacher's trained classifier; give "
                               "such a teacher, or leave simkd out")  # fmt: skip
         self.label_weight = label_weight
-        self.compile_teacher = compile_teacher
-        self.teacher_precision = teacher_precision
-        self.allowed_drop = allowed_drop
-        self.teacher_decay = teacher_decay
-        self.cache = cache
-        self.cache_gib = cache_gib
+        self.compile_teacher, self.teacher_precision = compile_teacher, teacher_precision
+        self.allowed_drop, self.teacher_decay = allowed_drop, teacher_decay
+        self.cache, self.cache_gib = cache, cache_gib
         self.teacher_time = TeacherTime()
         self.distillation: DistillationLosses | None = None
         self._teacher: Teacher | None = None
@@ -222,16 +219,14 @@ class Distiller(Classifier, Student):
         if not isinstance(data, ImageDataModule):
             rank_zero_info(f"teacher: {', '.join(self.sources)}: neither measured nor cached, which needs a datamodule")
             return
-        found = self.teacher.measure(data.batches_in_order("val"), self.trainer.precision_plugin.forward_context)
-        self._val_guesses = found.guesses  # it will say the same later
-        rank_zero_info(f"teacher: {', '.join(self.sources)}: accuracy {found.accuracy:.4f} on the validation split")
-        for source, member, alone in zip(self.sources, self.teacher.members, found.of_each, strict=True):
-            check_measured(source, member, "accuracy", alone, self.allowed_drop)
+        batches, context = data.batches_in_order("val"), self.trainer.precision_plugin.forward_context
+        self._val_guesses = check_teacher(self.teacher, self.sources, batches, context, self.allowed_drop)
         if self.cache:
             precision = self.teacher_precision or str(self.trainer.precision)
-            opened = open_cache(self.teacher, self.class_names, self._losses, data, precision, self.cache_gib)
-            self._cache, said = opened
-            rank_zero_info(said)
+            self._cache, line = open_cache(
+                self.teacher, self.class_names, self._losses, data, precision, self.cache_gib
+            )
+            rank_zero_info(line)
 
     def on_validation_start(self) -> None:
         """See the base class; the command `validate` has not met the teacher yet."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +25,7 @@ from project.models import BACKBONES, Backbone
 from project.models.pretrained import load_pretrained, weights_info
 from project.models.torchvision_models import TORCHVISION_NAMES
 from project.tasks.classifier import Classifier
-from project.tasks.student import find_teacher, fingerprint, load_teacher
+from project.tasks.student import check_measured, find_teacher, fingerprint, load_teacher
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 """As Lightning's Trainer calls them."""
@@ -175,6 +176,32 @@ class Teacher:
 def shapes_of(network: Backbone, num_classes: int, image_size: int) -> Shapes:
     """What sizes a network's outputs have, found by running it; it may answer for other classes than its own."""
     return Shapes(num_classes, network.num_features, *network.all_shapes(image_size))
+
+
+def check_teacher(
+    teacher: Teacher,
+    sources: Sequence[str],
+    batches: Iterable[Batch],
+    arithmetic: Callable[[], AbstractContextManager[Any]],
+    allowed_drop: float,
+) -> Tensor:
+    """Measures a teacher before training, prints its accuracy, and returns its predicted classes, (N,) int64.
+
+    Args:
+        teacher: on its device.
+        sources: of its members, as they were given.
+        batches: of the validation split.
+        arithmetic: gives the context that training computes in.
+        allowed_drop: how far a member may be below what its checkpoint recorded.
+
+    Raises:
+        CheckpointError: one is further below.
+    """
+    found = teacher.measure(batches, arithmetic)
+    rank_zero_info(f"teacher: {', '.join(sources)}: accuracy {found.accuracy:.4f} on the validation split")
+    for source, member, alone in zip(sources, teacher.members, found.of_each, strict=True):
+        check_measured(source, member, "accuracy", alone, allowed_drop)
+    return found.guesses
 
 
 def open_teacher(source: str, class_names: Sequence[str], image_size: int) -> Classifier:
