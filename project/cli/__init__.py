@@ -14,8 +14,8 @@ from project.runs.signals import end_at_interrupts
 from project.runs.streams import keep_streams
 
 
-class Outcome(NamedTuple):
-    """The outcome of a command.
+class Result(NamedTuple):
+    """The result of a command.
 
     Attributes:
         run: the directory that was written to; None of a `fast_dev_run`, and in other processes than the first.
@@ -36,7 +36,7 @@ def start_program() -> None:
         provide_places()
 
 
-def main(args: Sequence[str] | None = None) -> Outcome | None:
+def main(args: Sequence[str] | None = None) -> Result | None:
     """Runs one command; returns when it has succeeded.
 
     Args:

@@ -33,7 +33,7 @@ from project.callbacks.record import RunRecord
 from project.callbacks.results import WriteResults
 from project.callbacks.stopping import StopTogether
 from project.callbacks.watching import watching_callbacks
-from project.cli import Outcome
+from project.cli import Result
 from project.cli.command import Command, check_contradictions, check_resumable, read_command
 from project.cli.monitors import check_monitors
 from project.cli.ranges import check_ranges
@@ -63,8 +63,8 @@ from project.text import print_lines
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def run_command(args: list[str]) -> Outcome | None:
-    """Parses and runs one command; no outcome in a process that a signal to the first one stopped.
+def run_command(args: list[str]) -> Result | None:
+    """Parses and runs one command; no result in a process that a signal to the first one stopped.
 
     Raises:
         UserError: the user can mend it.
@@ -114,12 +114,12 @@ def _while_restoring(error: BaseException) -> bool:
     )
 
 
-def _run(command: Command) -> Outcome:
+def _run(command: Command) -> Result:
     with ExitStack() as held:  # what this command has to itself until it has ended
         return _run_alone(command, held)
 
 
-def _run_alone(command: Command, held: ExitStack) -> Outcome:
+def _run_alone(command: Command, held: ExitStack) -> Result:
     quiet_lightning()
     check_ranges(command.config)
     if command.verb == "fit" and (hidden := next(hidden_options(command.plain_config()), None)):
@@ -163,7 +163,7 @@ def _run_alone(command: Command, held: ExitStack) -> Outcome:
     if run and trainer.is_global_zero:
         _conclude(command, run, trainer)
     predictions = next((c.run for c in callbacks_of(trainer) if isinstance(c, WritePredictions) and c.run), None)
-    return Outcome(
+    return Result(
         run.path if run else None, dict(objects.model.results), predictions.path / PREDICTIONS if predictions else None
     )
 

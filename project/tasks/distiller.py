@@ -135,7 +135,8 @@ class Distiller(Classifier, Student):
                     "model.teacher: 16-bit weights are too coarse to average; use trainer.precision bf16-mixed"
                 )
             self._teacher = AveragedTeacher(self, self.teacher_decay, self.teacher_precision)
-            self._restore_average()
+            if self._restored_average is not None:
+                self._teacher.restore(self._restored_average)
         if self.compiles:
             network: Any = self.network
             network.forward_with_stages = torch.compile(network.forward_with_stages)
@@ -223,9 +224,8 @@ class Distiller(Classifier, Student):
         self._val_guesses = check_teacher(self.teacher, self.sources, batches, context, self.allowed_drop)
         if self.cache:
             precision = self.teacher_precision or str(self.trainer.precision)
-            self._cache, line = open_cache(
-                self.teacher, self.class_names, self._losses, data, precision, self.cache_gib
-            )
+            asked = self.teacher, self.class_names, self._losses
+            self._cache, line = open_cache(*asked, data, precision, self.cache_gib)
             rank_zero_info(line)
 
     def on_validation_start(self) -> None:
@@ -325,24 +325,21 @@ class Distiller(Classifier, Student):
             self._cache.flush()
 
     def record_costs(self, metrics: dict[str, float]) -> None:
-        """Shows what differs from run to run."""
+        """Logs what differs from run to run."""
         record_costs(self.trainer, metrics, max(self.global_step - 1, 0))
 
     def _count(self, batch: Batch, loss: Tensor, teacher_logits: Tensor, labels: Tensor, taught: Sum) -> None:
         """Adds to the epoch's means, without waiting for the device."""
-        logits = taught.logits.detach()
-        guess = logits.argmax(1)
+        logits, guess = taught.logits.detach(), taught.logits.detach().argmax(1)
         right = mixed_mean(guess, batch, lambda guess, labels: (guess == labels).float())
         divergence = torch.nn.functional.kl_div(
             logits.float().log_softmax(1), teacher_logits.float().log_softmax(1), reduction="batchmean", log_target=True
         )
         means = {
-            "accuracy": right.mean(),
-            "agreement": (guess == teacher_logits.argmax(1)).float().mean(),
+            "accuracy": right.mean(), "agreement": (guess == teacher_logits.argmax(1)).float().mean(),
             "teacher_kl": divergence,
-            "loss_labels": labels,
-            "weighted_labels": self.label_weight * labels,
-        }
+            "loss_labels": labels, "weighted_labels": self.label_weight * labels,
+        }  # fmt: skip
         means |= {f"loss_{name}": value for name, value in taught.raw.items()}
         means |= {f"weighted_{name}": value.detach() for name, value in taught.weighted.items()}
         self.count_batch(len(batch.labels), loss, **means)
@@ -395,9 +392,6 @@ class Distiller(Classifier, Student):
         self._restored = checkpoint.get(_LOSSES)
         self._restore_losses()
         self._restored_average = checkpoint.get(_AVERAGE)
-        self._restore_average()
-
-    def _restore_average(self) -> None:
         if self._restored_average is not None and isinstance(self._teacher, AveragedTeacher):
             self._teacher.restore(self._restored_average)
 
