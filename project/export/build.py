@@ -11,7 +11,7 @@ from project.export import caption
 from project.export.about import describe
 from project.export.card import CARD, RUNNER, write_card
 from project.export.evidence import gather
-from project.export.formats import NEEDS, WRITERS, check_libraries, open_program
+from project.export.formats import NEEDS, ONNX_LIMIT, check_libraries, open_files, to_files
 from project.export.parity import Difference, compare
 from project.export.programs import programs_of
 from project.export.subject import open_subject
@@ -26,7 +26,7 @@ class Exported(NamedTuple):
     differences: list[Difference]
 
 
-def export(source: str, format_name: str, output: Path) -> Exported:
+def export(source: str, format_name: str, output: Path, onnx_limit: int = ONNX_LIMIT) -> Exported:
     """Writes a checkpoint's network in another format, after comparing their answers.
 
     Args:
@@ -34,6 +34,7 @@ def export(source: str, format_name: str, output: Path) -> Exported:
         format_name: `onnx`, `pt2` or `safetensors`.
         output: a file that ends in `.` and the format; of a captioner `NAME.onnx` stands for `NAME.encoder.onnx`,
             `NAME.step.onnx`, and `NAME.backward.onnx` if it is bidirectional.
+        onnx_limit: bytes of weights above which those of an ONNX file lie in a file `.data` beside it.
 
     Raises:
         UserError: one of them cannot be used.
@@ -47,15 +48,18 @@ def export(source: str, format_name: str, output: Path) -> Exported:
     subject = open_subject(source)
     about = describe(subject)
     if format_name == "safetensors":
-        files, differences = {output.name: to_safetensors(subject, about)}, []
+        files, differences, programs = {output.name: to_safetensors(subject, about)}, [], []
     else:
         programs = programs_of(subject.task)
         names = [f"{output.stem}.{each.name}.{format_name}" if each.name else output.name for each in programs]
-        files = {name: WRITERS[format_name](each, about) for name, each in zip(names, programs, strict=True)}
-        runs = [open_program(format_name, content) for content in files.values()]
+        parts = [
+            to_files(format_name, each, about, name, onnx_limit) for name, each in zip(names, programs, strict=True)
+        ]
+        files = {name: content for part in parts for name, content in part.items()}
+        runs = [open_files(format_name, part) for part in parts]
         differences = compare(subject.task, runs, about)
     card = write_card(subject, about, files, differences, gather(subject), format_name)
-    if len(files) > 1:
+    if len(programs) > 1:
         files[RUNNER] = Path(caption.__file__).read_bytes()
     files[CARD] = card.encode()
     _write(output.parent, files)

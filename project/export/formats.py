@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,6 +26,9 @@ NEEDS = {
     "safetensors": ("safetensors>=0.6",),
 }
 """The formats, with the libraries that each needs beyond the project's own."""
+
+ONNX_LIMIT = 2**31 - 2**24  # bytes of weights; the rest is for the graph
+_HUGE = 2**63
 
 _WARNINGS = {
     # `nn.LSTM` and its like list their weights a second time while they run; they are parameters all the same
@@ -52,9 +57,13 @@ def to_onnx(program: Program, about: dict[str, Any]) -> bytes:
     Raises:
         ConfigError: the exporter cannot translate the program.
     """
+    return to_files("onnx", program, about, "model.onnx", limit=_HUGE)["model.onnx"]
+
+
+def _onnx_files(program: Program, about: dict[str, Any], name: str, limit: int) -> dict[str, bytes]:
     import onnx
 
-    with _exporting("onnx"):
+    with _exporting("onnx"), TemporaryDirectory() as folder:
         found = torch.onnx.export(
             _traced(program),
             dynamo=True,
@@ -65,9 +74,17 @@ def to_onnx(program: Program, about: dict[str, Any]) -> bytes:
         )
         assert found is not None, "it is None where a file is written at once"
         found.model.metadata_props["about"] = dump_json(about)
-        content = found.model_proto
-        onnx.checker.check_model(content, full_check=True)
-        return content.SerializeToString()
+        weights = sum(
+            each.const_value.nbytes for each in found.model.graph.initializers.values() if each.const_value is not None
+        )
+        if weights <= limit:
+            content = found.model_proto
+            onnx.checker.check_model(content, full_check=True)
+            return {name: content.SerializeToString()}
+        path = Path(folder) / name
+        found.save(path, external_data=True)
+        onnx.checker.check_model(path, full_check=True)
+        return {each.name: each.read_bytes() for each in (path, path.with_name(f"{name}.data"))}
 
 
 def to_pt2(program: Program, about: dict[str, Any]) -> bytes:
@@ -83,6 +100,37 @@ def to_pt2(program: Program, about: dict[str, Any]) -> bytes:
 
 
 WRITERS: dict[str, Callable[[Program, dict[str, Any]], bytes]] = {"onnx": to_onnx, "pt2": to_pt2}
+
+
+def to_files(
+    format_name: str, program: Program, about: dict[str, Any], name: str, limit: int = ONNX_LIMIT
+) -> dict[str, bytes]:
+    """The files of a program by their names; one, or with large ONNX weights also `NAME.data`, which belongs beside it.
+
+    Args:
+        format_name: `onnx` or `pt2`.
+        program: what to write.
+        about: what the file says of itself.
+        name: of the file.
+        limit: bytes of weights that an ONNX file itself may have; its format, protocol buffers, ends at 2 GiB.
+
+    Raises:
+        ConfigError: the exporter cannot translate the program.
+    """
+    if format_name == "onnx":
+        return _onnx_files(program, about, name, limit)
+    return {name: WRITERS[format_name](program, about)}
+
+
+def open_files(format_name: str, files: Mapping[str, bytes]) -> Run:
+    """What the files of one program compute, from arrays to arrays; the first is the program's own."""
+    name, *others = files
+    if not others:
+        return open_program(format_name, files[name])
+    with TemporaryDirectory() as folder:  # weights beside a file are found by its path
+        for each, content in files.items():
+            (Path(folder) / each).write_bytes(content)
+        return open_onnx(str(Path(folder) / name))[0]
 
 
 def open_program(format_name: str, content: bytes) -> Run:

@@ -38,16 +38,32 @@ def test_an_earlier_export_is_replaced_and_differences_are_told(classifier, save
 
 
 def test_other_answers_leave_nothing_behind(classifier, saved, tmp_path, monkeypatch):
-    real = build.open_program
+    real = build.open_files
 
     def spoilt(format_name, content):
         run = real(format_name, content)
         return lambda *arrays: [part + np.float32(1e-3) for part in run(*arrays)]
 
-    monkeypatch.setattr(build, "open_program", spoilt)
+    monkeypatch.setattr(build, "open_files", spoilt)
     with pytest.raises(ParityError, match=r"^probabilities: with a batch of 1 a probability differs by 1\.0e-03, and"):
         export(str(saved(classifier())), "pt2", tmp_path / "out" / "x.pt2")
     assert names(tmp_path) == ["saved.ckpt"]
+
+
+@pytest.mark.parametrize("kind", ["classifier", "captioner"])
+def test_export_of_onnx_weights_above_the_limit_puts_them_beside_the_file(request, saved, tmp_path, kind):
+    task = request.getfixturevalue(kind)()
+    found = export(str(saved(task)), "onnx", tmp_path / "out" / "x.onnx", onnx_limit=1000)
+    assert [each.batch_size for each in found.differences][:3] == [1, 2, 7]
+    stems = ["x"] if kind == "classifier" else ["x.encoder", "x.step"]
+    runner = [] if kind == "classifier" else ["caption.py"]
+    expected = [name for stem in stems for name in (f"{stem}.onnx", f"{stem}.onnx.data")]
+    assert names(tmp_path / "out") == sorted([*expected, *runner, "MODEL_CARD.md"])
+    weights = sum(value.numel() * 4 for name, value in task.state_dict().items() if name.startswith("network."))
+    sizes = {name: (tmp_path / "out" / name).stat().st_size for name in expected}
+    assert sum(size for name, size in sizes.items() if name.endswith(".data")) == pytest.approx(weights, rel=0.3)
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert all(f"`{name}`" in card for name in expected)
 
 
 def test_a_full_disk_leaves_the_earlier_files(captioner, saved, tmp_path, small_files_only):
