@@ -35,8 +35,7 @@ def check_monitors(task: Task, checkpoint: CheckpointOptions, scheduler: Any, ca
     for option, name, in_validation in _monitored(checkpoint, scheduler, callbacks):
         names = {each for each in known if each.startswith("val/")} if in_validation else known
         if name not in names:
-            which = "validation has no metric" if in_validation else "there is no metric"
-            raise ConfigError(f"{option}: {which} '{name}'; {did_you_mean(name, names)}")
+            raise ConfigError(f"{option}: no metric '{name}'; {did_you_mean(name, names)}")
 
 
 def _monitored(
