@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from project.analysis.gallery import Tile, Word, write_gallery
-from project.errors import RunError
+from project.errors import DataError, RunError
 from project.files import atomic_write, remove_abandoned
 from project.runs.directory import RunDirectory
 from project.runs.records import free_path
@@ -77,8 +77,10 @@ class WritePredictions(Callback):
         if not self._path.is_dir():
             raise RunError(f"{self._path}: was removed or renamed during the predictions; give the command again")
         try:
-            _write_lines(self._path / PREDICTIONS, _public(_rows(shares)))
             self.unreadable = [row["error"] for row in _rows(shares) if "error" in row]
+            if self.inputs and len(self.unreadable) == len(self.inputs):
+                raise DataError(f"data.predict: none of {len(self.inputs)} files can be read: {self.unreadable[0]}")
+            _write_lines(self._path / PREDICTIONS, _public(_rows(shares)))
             heading = f"{len(self.inputs) - len(self.unreadable)} predictions"
             if self.unreadable:
                 heading += f", {len(self.unreadable)} unreadable files"

@@ -152,7 +152,7 @@ class TrainingOrder:
         """The views of each batch of the current epoch, (B,) int64, from batch `start` on."""
         _, first, before = self._division()
         # processes take turns, so that the repetitions of a sample meet in different ones
-        for batch in np.array_split(self._views()[before:], self.num_batches - first)[start - first :]:
+        for batch in np.array_split(self._views()[before:], self.num_batches - first)[max(start - first, 0) :]:
             mine = batch[self.rank :: self.world_size]
             if self.repeats > 1:  # neighbours are mixed with each other, and are to be of different samples
                 mine = np.concatenate([mine[first :: self.repeats] for first in range(self.repeats)])
