@@ -41,7 +41,9 @@ def test_tokenizer_that_is_not_given_is_that_of_the_data(tmp_path):
 
 
 def test_tokenizer_of_other_data_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"^data\.tokenizer: characters, and the captioner's words are those of unicode; set"):
+    with pytest.raises(
+        DataError, match=r"^data\.tokenizer: characters, and the captioner's words are those of unicode; set"
+    ):
         captioner("unicode").check_data(Texts(cache_dir=str(tmp_path)))
 
 
