@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision import models
 
+from project.data import ImageFolder, KarpathyCaptions
 from project.data.captions.batch import CaptionBatch
 from project.data.captions.vocabulary import END, PAD
-from project.errors import CheckpointError, ConfigError
+from project.errors import CheckpointError, ConfigError, DataError
 from project.models.captioning import DecoderOptions
 from project.models.pretrained import load_pretrained
 from project.tasks import Captioner
@@ -398,3 +401,46 @@ def test_rates_of_the_backbone_are_scaled_by_layer_and_as_a_whole():
 def test_options_that_cannot_be_are_config_errors(options, message):
     with pytest.raises(ConfigError, match=message):
         captioner(**options)
+
+
+# ---- data
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            {"vocabulary": ["a", "red"]},
+            r"^data\.vocabulary: \['a', .* contradicts the task's \['a', 'red'\] \(12 and 2 names\)",
+        ),
+        ({"max_words": 5}, r"^data\.max_words: 8 contradicts the task's 5; "),
+        ({"image_size": 8}, r"^data\.image_size: 16 contradicts the task's 8; "),
+    ],
+)
+def test_trainer_with_a_captioner_for_other_data_names_both_values(captioned, change, line):
+    data = KarpathyCaptions(str(captioned / "captions.json"), str(captioned), image_size=16, max_words=8)
+    facts = {"vocabulary": data.vocabulary, "max_words": 8, "image_size": 16} | change
+    task = Captioner(**facts, backbone_options={"width": 4})
+    options = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "logger": False, "enable_checkpointing": False}
+    trainer = Trainer(**options, enable_progress_bar=False, enable_model_summary=False)
+    with pytest.raises(ConfigError, match=line):
+        trainer.fit(task, data)
+    task.is_trained = True
+    if "image_size" not in change:  # another data set is tested in the task's own words
+        (found,) = trainer.test(task, data, verbose=False)
+        assert "test/cider_d" in found
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:The number of training batches", "ignore:You defined a"
+)
+def test_trainer_of_a_captioner_with_data_without_captions_is_refused(images):
+    task = Captioner(["a"], 5, 12, backbone_options={"width": 4})
+    trainer = Trainer(accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    with pytest.raises(DataError, match=r"^data: ImageFolder has no captions"):
+        trainer.fit(task, ImageFolder(root=str(images), image_size=12))
+    with pytest.raises(
+        DataError, match=r"^loader: a captioner takes a project\.data\.CaptionBatch; got a list; give the"
+    ):
+        trainer.fit(task, DataLoader(TensorDataset(torch.zeros(4, 3, 12, 12, dtype=torch.uint8), torch.zeros(4)), 2))
