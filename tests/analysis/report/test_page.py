@@ -54,7 +54,7 @@ def facts():
     return {
         "checkpoint": {"path": f"/runs/{NASTY}/version_0/checkpoints/best.ckpt", "sha256": "00", "task": "Classifier",
                        "epoch": 1, "step": 2000, "image_size": 8, "options": NASTY, "config": NASTY},
-        "split": "test", "samples": 3, "seed": 0, "resamples": 1000, "device": "cpu",
+        "split": "test", "samples": 3, "seed": 0, "resamples": 1000, "device": "cpu", "precision": "32-true",
         "provenance": {"git": None, "hardware": hardware, "data": data, "time": "now", "command": NASTY,
                        "python": "3", "libraries": libraries},
     }  # fmt: skip
