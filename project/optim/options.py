@@ -35,7 +35,7 @@ class GivenOptions:
         self._shape: dict[str, Any] = {}
         self._kinds: dict[str, type] = {}
         if self.scheduler is not None:
-            self._kinds = {name: type(value) for name, value in vars(self.scheduler).items()}
+            self._kinds = {name: type(value) for name, value in vars(self.scheduler).items() if not callable(value)}
             names = [*inspect.signature(type(self.scheduler).__init__).parameters, "base_lrs"]
             kept = {name: vars(self.scheduler)[name] for name in names if name in vars(self.scheduler)}
             self._shape = {k: v for k, v in kept.items() if k not in ("optimizer", "last_epoch")}

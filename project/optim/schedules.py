@@ -52,12 +52,16 @@ class Schedule(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Steps done and the shape; neither the optimizer nor the progress."""
-        return {key: value for key, value in super().state_dict().items() if key != "_progress"}
+        return _without_progress(super().state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the shape, at the current place in the run."""
-        super().load_state_dict(state_dict)
+        super().load_state_dict(_without_progress(state_dict))
         self.apply()
+
+
+def _without_progress(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if name != "_progress"}
 
 
 class OneCycle(Schedule):

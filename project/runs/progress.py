@@ -110,7 +110,8 @@ def accumulation(trainer: Trainer, epoch: int) -> int:
 
 def save_place(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Ends the epoch in a checkpoint that follows its last batch, also where `limit_train_batches` ends it early."""
-    for loader in checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", []):
+    fit_loop = checkpoint.get("loops", {}).get("fit_loop", {})  # a checkpoint of weights alone has none
+    for loader in fit_loop.get("state_dict", {}).get("combined_loader", []):
         if loader.get("yielded", 0) >= trainer.num_training_batches:
             loader.update(yielded=0, first=0, before=0)
 
@@ -124,7 +125,9 @@ def restore_place(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         ConfigError: with the length of this run, the run is over, or with its batches, the epoch.
         DataError: the rest of the epoch cannot be divided among the processes.
     """
-    loops = checkpoint["loops"]["fit_loop"]
+    loops = checkpoint.get("loops", {}).get("fit_loop")
+    if loops is None:
+        return
     processed = loops["epoch_progress"]["current"]["processed"]
     if trainer.max_epochs not in (-1, None) and processed > trainer.max_epochs:
         raise ConfigError(f"trainer.max_epochs: the run has made {processed} epochs already; got {trainer.max_epochs}")

@@ -11,11 +11,17 @@ from project.data.captions.base import CaptionDataModule
 from project.data.captions.batch import CaptionBatch
 from project.data.captions.tokenizers import Tokenizer, join_words, split_words
 from project.errors import DataError
+from project.runs.undeclared import data_of
 from project.tasks.fine_tuned import FineTunedTask
 
 
 class CaptionTask(FineTunedTask):
     """A task on images with captions, whose hyperparameter `tokenizer` is that of the data."""
+
+    def setup(self, stage: str) -> None:
+        """See `Task`; without a tokenizer of its own, the task takes the data's."""
+        self._take_tokenizer(data_of(self.trainer))
+        super().setup(stage)
 
     def check_data(self, data: Any) -> None:
         """See `Task`: its images have captions."""

@@ -202,9 +202,7 @@ class Captioner(CaptionTask):
             if self.network.encoder.note:
                 rank_zero_info(self.network.encoder.note)
             self.fine_tuner.freeze_for_good()
-        data = data_of(self.trainer)
-        self._take_tokenizer(data)
-        known = getattr(data, "training_captions", None) if stage == "test" else None
+        known = getattr(data_of(self.trainer), "training_captions", None) if stage == "test" else None
         self.scores.update(
             {name: CaptionScores(known, tokenize=metric_tokenizer(self.tokenizer)) for name in self.scores}
         )

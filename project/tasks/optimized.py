@@ -123,10 +123,14 @@ class OptimizedModule(LightningModule):
         with errors_of("model.lr_scheduler"):
             scheduler = self.make_lr_scheduler(optimizer)
         if isinstance(scheduler, Schedule):
-            scheduler.follow(lambda: run_fraction(self.trainer))
+            scheduler.follow(self.progress)
         if self._lr is not None:
             _check_follows(scheduler)
         return scheduler
+
+    def progress(self) -> float:
+        """Fraction of the run that is done, 0 to 1, see `run_fraction`."""
+        return run_fraction(self.trainer)
 
     def configure_model(self) -> None:
         """Notes the shapes of all parameters, of which `fsdp` is about to make vectors."""

@@ -57,7 +57,7 @@ import pytest
         (("--config", '{"seed_everything": 3}'), ["seed_everything: there is no such option; give --seed"]),
         (("--max_epochs", "3"), ["max_epochs: there is no such option; did you mean --trainer.max_epochs?"]),
         (("--optimizer.lr", "3"), ["optimizer.lr: there is no such option; did you mean --model.optimizer.lr?"]),
-        (("--data.predict", "a.png", "b.png", "c.png"), ["b.png: is another value of --data.predict", "in quotes"]),
+        (("--name", "a.png", "b.png", "c.png"), ["b.png: is another value of --name", "in quotes"]),
         (("--config", "{}", "b.yaml"), ["b.yaml: belongs to no option; give each configuration its own --config"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

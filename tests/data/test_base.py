@@ -95,7 +95,7 @@ def test_a_fit_trains_on_each_sample_once_an_epoch_and_validates_on_each_in_orde
     assert [sorted(indices(seen["train", epoch])) for epoch in range(3)] == [list(range(48))] * 3
     assert len({tuple(indices(seen["train", epoch])) for epoch in range(3)}) == 3, "an order came twice"
     assert [len(batch.labels) for batch in seen["train", 0]] == [16] * 3
-    assert len(seen["train", 0]) == data.training_batches(1)
+    assert len(seen["train", 0]) == len(data.training_order())
     for epoch in range(3):
         assert indices(seen["val", epoch]) == list(range(6))
         assert [len(batch.labels) for batch in seen["val", epoch]] == [4, 2]
@@ -198,7 +198,7 @@ def test_a_skipped_file_leaves_every_other_sample_under_its_own_index(storage, m
     data = make(storage=storage, on_bad_image="skip", augment=Augmentation())
     spoil(data, "train")
     seen = drive(data)["train", 0]
-    assert len(seen) == data.training_batches(1)
+    assert len(seen) == len(data.training_order())
     assert sorted(indices(seen)) == [i for i in range(48) if i != 3]
     assert_squares_of(seen, data.splits["train"])
 

@@ -10,7 +10,8 @@ from project.data.facts import FACTS, check_facts
 from project.errors import ConfigError
 
 OWN = {
-    "class_names": ["a", "b", "c"], "vocabulary": ["red", "disc"], "max_words": 8, "image_size": 16, "center_crop": 0.875,
+    "class_names": ["a", "b", "c"], "vocabulary": ["red", "disc"], "max_words": 8, "tokenizer": "ptb", "image_size": 16,
+    "center_crop": 0.875, "value_range": [0, 4095],
 }  # fmt: skip
 
 
@@ -24,6 +25,8 @@ def test_check_facts_of_equal_facts_passes():
     [
         ("image_size", 32, "data.image_size: 32 contradicts the task's 16; build the task with image_size=data.image_size, "),
         ("center_crop", 1.0, "data.center_crop: 1.0 contradicts the task's 0.875; build"),
+        ("tokenizer", "unicode", "data.tokenizer: unicode contradicts the task's ptb; build"),
+        ("value_range", None, "data.value_range: None contradicts the task's [0, 4095]; build"),
         ("max_words", 9, "data.max_words: 9 contradicts the task's 8; build"),
         ("vocabulary", ["red"], "data.vocabulary: ['red'] contradicts the task's ['red', 'disc'] (1 and 2 names); build"),
         ("class_names", ["a", "c", "b"], "data.class_names: ['a', 'c', 'b'] contradicts the task's ['a', 'b', 'c'] "

@@ -119,7 +119,7 @@ def test_one_label_and_no_training_rows_are_errors(table):
 def test_missing_files_are_an_error_or_left_out(table):
     path = table(*GOOD)
     (path.parent / "3.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 4 listed images are not there, .*3\.png"):
+    with pytest.raises(DataError, match=r"1 of 4 listed images are not there: .*3\.png"):
         _ = ImageTable(str(path)).splits
     data = ImageTable(str(path), on_bad_image="skip", val_fraction=0.5)
     assert sorted(name for part in by_split(data).values() for name, _ in part) == ["1.png", "2.png", "4.png"]

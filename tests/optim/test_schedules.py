@@ -113,6 +113,12 @@ def test_the_state_holds_plain_numbers_and_neither_the_optimizer_nor_the_progres
     assert all(isinstance(value, (int, float, bool, list, type(None))) for value in state.values())
 
 
+def test_a_state_cannot_replace_the_progress():
+    schedule = made(OneCycle, None, 40)
+    schedule.load_state_dict(schedule.state_dict() | {"_progress": "x"})
+    assert rates(schedule) == pytest.approx(np.multiply(0.1, RATES))
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize(("done", "total"), [(13, 40), (13, 80), (40, 80)])
 @pytest.mark.parametrize("told", ["before", "after"])

@@ -50,7 +50,7 @@ def rows(directory: Path) -> list[dict[str, float]]:
 
 def metrics(directory: Path, verb: str = "test", which: str = "") -> dict[str, float]:
     found = json.loads((directory / f"{verb}_metrics{which}.json").read_text())
-    return {name: value for name, value in found.items() if "/" in name}
+    return {name: float("nan") if value is None else value for name, value in found.items() if "/" in name}
 
 
 def saved(directory: Path, which: str = "last") -> dict:

@@ -182,6 +182,7 @@ def test_checkpoints_are_opened(tmp_path):
         "schema": 1,
     }
     (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").touch()
     torch.save(saved, tmp_path / "checkpoints" / "best.ckpt")
     teacher = open_caption_teacher([str(tmp_path), str(tmp_path / "checkpoints" / "best.ckpt")], WORDS)
     assert teacher.fingerprint() == CaptionTeacher([captioner(), captioner()], WORDS).fingerprint()

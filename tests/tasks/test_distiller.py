@@ -44,6 +44,8 @@ def distiller(*teachers: Classifier, epoch: int = 0, verb: str = "fit", **option
         state=SimpleNamespace(fn=verb),
         current_epoch=epoch,
         num_training_batches=2,
+        precision="32-true",
+        train_dataloader=None,
         fit_loop=SimpleNamespace(state_dict=dict),
         lr_scheduler_configs=[],
     )
