@@ -1,5 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything runs in .venv, which `make setup` fills.
-.PHONY: help setup demo test test-slow test-faults fuzz notebooks notebooks-docs docs coverage mutants check lock clean
+.PHONY: help setup demo test test-slow test-faults test-nightly fuzz notebooks notebooks-docs docs coverage mutants check lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,7 @@ help:
 	@echo "make notebooks  trains what the notebooks show, once, and runs them (six minutes, then one)"
 	@echo "make notebooks-docs  the same, and keeps what they show in docs/notebooks"
 	@echo "make test-faults  kills, full disks, damaged files: what docs/reliability.md promises (a quarter of an hour)"
+	@echo "make test-nightly  one network of every timm family in every part (six minutes)"
 	@echo "make fuzz    damaged files, hostile checkpoints, files of captions (with Java), and properties on random examples, twice SECONDS=300 and ten minutes"
 	@echo "make docs    the pages and the reference, docs/_build/index.html (two minutes)"
 	@echo "make coverage  what of project/ the fast tests do not run"
@@ -33,10 +34,13 @@ demo: setup
 	$(BIN)/python -m project test --config configs/classifier/digits.yaml --ckpt_path best
 
 test: setup
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not faults"
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not faults and not nightly"
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+test-nightly: setup
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m nightly
 
 # seen from notebooks/, where they run
 notebooks notebooks-docs: export PROJECT_RUNS := ../runs/notebooks
@@ -66,7 +70,7 @@ docs: setup
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build
 
 coverage: setup
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not faults" --cov --cov-report term:skip-covered
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not faults and not nightly" --cov --cov-report term:skip-covered
 
 mutants: setup
 	$(BIN)/python scripts/mutate.py --rooms decoding losses metrics --sample 150 --seed $(SEED) --others "not java and not two_processes"

@@ -115,7 +115,7 @@ def _run_tests(tree: Path, module: str, others: str) -> None:
     mirror = tree / path.with_name(f"test_{path.name}")
     rest = [str(test) for test in sorted(room.rglob("test_*.py")) if test != mirror]
     options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    options += ["-m", "not slow and not faults", "--basetemp", str(tree / "pytest")]
+    options += ["-m", "not slow and not faults and not nightly", "--basetemp", str(tree / "pytest")]
     status = pytest.main([*options, str(mirror)]) if mirror.is_file() else 0
     os._exit(int(status or pytest.main([*options, "-k", others, *rest])))
 

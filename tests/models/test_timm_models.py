@@ -181,7 +181,7 @@ def modules() -> list[str]:
     return [module for module in timm.list_modules() if timm.list_models(module=module)]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("module", modules())
 def test_every_family_serves_in_all_parts_or_is_refused_in_one_line(timm, module):
     name = smallest(timm, module)
