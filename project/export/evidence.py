@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from project.data.augmentation import Augmentation
 from project.export.subject import Subject
 from project.runs.directory import RunDirectory
@@ -61,8 +63,17 @@ def gather(subject: Subject) -> Evidence:
 
 def _of_config(subject: Subject) -> tuple[dict[str, Any], str]:
     """The recipe, and the name of the data set's class."""
-    config = _mapping(subject.checkpoint, "config")
+    config = _without_tensors(_mapping(subject.checkpoint, "config"))
     return _recipe(config), str(_mapping(config, "data").get("class_path") or "").rpartition(".")[2]
+
+
+def _without_tensors(options: dict[str, Any]) -> dict[str, Any]:
+    """Without tensors, which no option is and a checkpoint may hold."""
+    return {
+        name: _without_tensors(value) if isinstance(value, dict) else value
+        for name, value in options.items()
+        if not isinstance(value, Tensor)
+    }
 
 
 def _read(path: Path) -> Any:

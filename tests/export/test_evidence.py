@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
 
 from project.export.evidence import gather
 from project.export.subject import Subject
@@ -111,8 +112,6 @@ def test_a_checkpoint_in_no_run(tmp_path):
 def test_of_a_real_run(trained, run):
     assert run("test", "--ckpt_path", trained, "--trainer.precision", "32-true") == 0
     best = trained / "checkpoints" / "best.ckpt"
-    import torch
-
     evidence = gather(Subject(None, best, "", torch.load(best, weights_only=True)))
     expected = json.loads((trained / "test_metrics.json").read_text())
     assert (expected.pop("checkpoint"), expected.pop("precision")) == ("best.ckpt", "32-true")
@@ -140,6 +139,12 @@ def test_a_recipe_says_what_is_not_usual(tmp_path):
     evidence = found(tmp_path / "x.ckpt", config)
     assert evidence.recipe == {"seed": 3, "epochs": 2, "weights": "DEFAULT", "augment": {"crop": 4}}
     assert evidence.data_set == "Digits"
+
+
+def test_gather_tensors_in_a_configuration_are_left_out(tmp_path):
+    data = {"init_args": {"augment": {"crop": torch.zeros(2), "flip": True}, "batch_size": torch.ones(3)}}
+    evidence = found(tmp_path / "x.ckpt", {"trainer": {"gradient_clip_val": torch.zeros(2)}, "data": data})
+    assert evidence.recipe == {"augment": {"flip": True}}
 
 
 @pytest.mark.parametrize(
