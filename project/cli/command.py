@@ -78,12 +78,21 @@ class Command:
         config.pop("ckpt_path", None)
         config.pop("output", None)
         if self.task is None:
-            return yaml.safe_load(self.parser.dump(config, skip_unset=False))
+            return _without_empty_options(yaml.safe_load(self.parser.dump(config, skip_unset=False)))
         model = config.pop("model").as_dict()
         plain: dict[str, Any] = yaml.safe_load(self.parser.dump(config, skip_unset=False))
         return {
             key: model if key == "model" else plain[key] for key in self.config.as_dict() if key in (*plain, "model")
         }
+
+
+def _without_empty_options(content: Any) -> Any:
+    """Without the `init_args: {}` that a class has where it was restored, and not where it was given."""
+    if isinstance(content, list):
+        return [_without_empty_options(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    return {k: _without_empty_options(v) for k, v in content.items() if not (k == "init_args" and v == {})}
 
 
 def read_command(args: list[str]) -> Command:

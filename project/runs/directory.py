@@ -340,8 +340,8 @@ def was_started_with(run: RunDirectory, config: dict[str, Any]) -> bool:
     for name, section in config.items():
         if isinstance(section, dict) and isinstance(kept[name], dict):
             config[name] = section = _known(section, kept[name])
-            if isinstance(section.get("init_args"), dict) and isinstance(kept[name]["init_args"], dict | None):
-                section["init_args"] = _known(section["init_args"], kept[name]["init_args"] or {})
+            if isinstance(section.get("init_args"), dict) and isinstance(kept[name].get("init_args"), dict | None):
+                section["init_args"] = _known(section["init_args"], kept[name].get("init_args") or {})
     precision = (config.get("trainer") or {}).get("precision")
     if precision == fastest_precision():
         config["trainer"]["precision"] = kept["trainer"].get("precision")

@@ -65,6 +65,16 @@ def test_a_resumed_run_has_the_configuration_that_it_was_started_with(run, image
     assert resolved(*options, "--ckpt_path", tmp_path / "r" / "version_0") == written
 
 
+@pytest.mark.parametrize("callback", ["LearningRateMonitor", {"class_path": "LearningRateMonitor"}])
+def test_resumed_run_with_classes_without_options_has_its_configuration(run, images, fit_options, tmp_path, callback):
+    options = fit_options(
+        images, tmp_path / "runs", "--trainer.callbacks", json.dumps([callback]), "--trainer.max_epochs", 1
+    )
+    options = [*options, "--progress", "none"]
+    assert run(*options) == 0
+    assert resolved(*options, "--ckpt_path", tmp_path / "runs" / "r" / "version_0") == resolved(*options)
+
+
 @pytest.mark.parametrize("word", ["path", "directory", "last", "best", "auto", "last in a file"])
 def test_print_config_shows_what_runs(trained, tmp_path, capsys, word):
     if word == "auto":

@@ -52,6 +52,6 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
         items = enumerate(value)
     else:
         return {name: value}
-    left_out = ("/config", "/loops")
+    left_out = ("/config", "/loops", "/started_in")
     inside = {f"{name}/{key}": content for key, content in items}
     return {k: v for path, content in inside.items() if path not in left_out for k, v in _flat(content, path).items()}
