@@ -74,7 +74,10 @@ def merge_items(earlier: list[Any], later: list[Any]) -> list[Any]:
 def _merge(earlier: Any, later: Any) -> Any:
     if isinstance(earlier, dict) and isinstance(later, dict):
         return earlier | {key: _merge(earlier.get(key), value) for key, value in later.items()}
-    return earlier if isinstance(earlier, dict) and _name(later) == _name(earlier) else later
+    if isinstance(earlier, dict) and _name(later) == _name(earlier):
+        # as it is given now: a path may be spelt otherwise
+        return earlier | {"class_path": later} if "class_path" in earlier else earlier
+    return later
 
 
 def _name(item: Any) -> str | None:

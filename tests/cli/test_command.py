@@ -11,6 +11,7 @@ import torch
 import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from lightning.pytorch import Callback
 
 from project.cli.command import _contradicts, read_command
 from project.errors import CheckpointError
@@ -65,7 +66,11 @@ def test_a_resumed_run_has_the_configuration_that_it_was_started_with(run, image
     assert resolved(*options, "--ckpt_path", tmp_path / "r" / "version_0") == written
 
 
-@pytest.mark.parametrize("callback", ["LearningRateMonitor", {"class_path": "LearningRateMonitor"}])
+class Idle(Callback):
+    """A callback without options."""
+
+
+@pytest.mark.parametrize("callback", ["LearningRateMonitor", {"class_path": f"{__name__}.Idle"}], ids=["short", "idle"])
 def test_resumed_run_with_classes_without_options_has_its_configuration(run, images, fit_options, tmp_path, callback):
     options = fit_options(
         images, tmp_path / "runs", "--trainer.callbacks", json.dumps([callback]), "--trainer.max_epochs", 1
