@@ -78,7 +78,7 @@ class Command:
         config.pop("ckpt_path", None)
         config.pop("output", None)
         if self.task is None:
-            return _without_empty_options(yaml.safe_load(self.parser.dump(config, skip_unset=False)))
+            return yaml.safe_load(self.parser.dump(config, skip_unset=False))
         model = config.pop("model").as_dict()
         plain: dict[str, Any] = yaml.safe_load(self.parser.dump(config, skip_unset=False))
         return {
@@ -87,7 +87,7 @@ class Command:
 
 
 def _without_empty_options(content: Any) -> Any:
-    """Without the `init_args: {}` that a class has where it was restored, and not where it was given."""
+    """Without `init_args: {}`, which a class that is given without options does not have either."""
     if isinstance(content, list):
         return [_without_empty_options(item) for item in content]
     if not isinstance(content, dict):
@@ -139,7 +139,8 @@ def _resumed(verb: str, args: list[str], arguments: Arguments, path: Path) -> Co
     del checkpoint["state_dict"]
     parser = build_parser(verb, FACTS)
     arguments.check_links(parser.links)
-    config = parser.parse_args(arguments.over({name: value for name, value in under.items() if value}))
+    under = _without_empty_options({name: value for name, value in under.items() if value})
+    config = parser.parse_args(arguments.over(under))
     command = Command(verb, args, parser, config, str(path), checkpoint)
     _check_complete(command)
     restored.check_teachers(config.model.init_args.get("teacher"))  # as the parser has understood it
