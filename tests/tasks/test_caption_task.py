@@ -21,7 +21,7 @@ class Texts(CaptionDataModule):
     tokenizer = "characters"
 
     def load_splits(self):
-        raise NotImplementedError
+        return {}
 
 
 def captioner(tokenizer: str | None) -> Captioner:
