@@ -124,8 +124,9 @@ class Wholes:
         """The directory of the run; not to be written to."""
         root = self.folder / task
         if not root.exists():
+            options = self.options(task, root)  # which may run its teacher
             began = time.monotonic()
-            command = Command(self.options(task, root), self.folder)
+            command = Command(options, self.folder)
             assert command.wait() == 0, command.output
             self._seconds[task] = time.monotonic() - began
         return root / "r" / "version_0"
